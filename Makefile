@@ -1,0 +1,38 @@
+# narvik: built with PGXS.  make && make install && make installcheck
+# WERROR=1 turns warnings into errors.
+
+MODULE_big = narvik
+OBJS = \
+	src/narvik.o \
+	src/session.o \
+	src/callbacks.o \
+	src/purge.o \
+	src/cookie_functions.o \
+	src/store.o \
+	src/statements.o \
+	src/relation.o \
+	src/policy.o \
+	src/token.o \
+	src/call.o \
+	src/cookie.o \
+	src/encoding.o
+
+EXTENSION = narvik
+DATA = narvik--1.0.sql
+PGFILEDESC = "narvik - login sessions inside the database"
+
+REGRESS = $(patsubst sql/%.sql,%,$(sort $(wildcard sql/*.sql)))
+ISOLATION = $(patsubst specs/%.spec,%,$(sort $(wildcard specs/*.spec)))
+ISOLATION_OPTS = --load-extension=pgcrypto --load-extension=narvik
+TAP_TESTS = 1
+
+PG_CONFIG ?= pg_config
+# Warnings are ours to mend, those inside the server's headers are not.
+PG_CPPFLAGS = -isystem $(shell $(PG_CONFIG) --includedir-server)
+PG_CFLAGS = -Wall -Wextra $(if $(WERROR),-Werror)
+
+PGXS := $(shell $(PG_CONFIG) --pgxs)
+include $(PGXS)
+
+# PGXS knows no header dependencies; the project is small enough to rebuild.
+$(OBJS): $(wildcard src/*.h)

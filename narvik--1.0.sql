@@ -1,0 +1,212 @@
+/* narvik--1.0.sql */
+
+\echo Use "CREATE EXTENSION narvik CASCADE" to load this file. \quit
+
+/* ---- the table ---------------------------------------------------------- */
+
+/*
+ * Looked up by hash: a hash index on the 32-byte id is half the size of a
+ * btree and quicker to search.  Hash indexes cannot be UNIQUE, so the
+ * exclusion constraint keeps ids unique; the identity primary key is there
+ * for logical replication.
+ */
+CREATE TABLE narvik_sessions (
+	seq			bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	id			bytea NOT NULL,
+	user_id		text NOT NULL,
+	created_at	timestamptz NOT NULL,
+	expires_at	timestamptz NOT NULL,
+	lifetime	interval,
+	sliding		boolean NOT NULL,
+	data		jsonb NOT NULL,
+	purge_hour	integer NOT NULL,
+	CONSTRAINT narvik_sessions_id_excl EXCLUDE USING hash (id WITH =)
+);
+CREATE INDEX narvik_sessions_user_id_idx ON narvik_sessions (user_id);
+CREATE INDEX narvik_sessions_purge_hour_idx ON narvik_sessions (purge_hour);
+
+REVOKE ALL ON narvik_sessions FROM PUBLIC;
+
+/* pg_dump carries the sessions, and the counter behind seq. */
+SELECT pg_catalog.pg_extension_config_dump('narvik_sessions', '');
+SELECT pg_catalog.pg_extension_config_dump('narvik_sessions_seq_seq', '');
+
+COMMENT ON TABLE narvik_sessions IS 'login sessions; read and written by narvik''s functions only';
+COMMENT ON COLUMN narvik_sessions.seq IS 'order of creation; replica identity for logical replication';
+COMMENT ON COLUMN narvik_sessions.id IS 'session id: SHA-256 of the token, 32 bytes; the token itself is never stored';
+COMMENT ON COLUMN narvik_sessions.user_id IS 'whose session this is';
+COMMENT ON COLUMN narvik_sessions.created_at IS 'when the session was created';
+COMMENT ON COLUMN narvik_sessions.expires_at IS 'from this moment on the session is invalid';
+COMMENT ON COLUMN narvik_sessions.lifetime IS 'length of a full extension; NULL: narvik.session_expires_in decides at each validation';
+COMMENT ON COLUMN narvik_sessions.sliding IS 'whether validation extends the session';
+COMMENT ON COLUMN narvik_sessions.data IS 'additional session data, always a JSON object';
+COMMENT ON COLUMN narvik_sessions.purge_hour IS 'hour since 1970-01-01 00:00 UTC in which expires_at falls; coarse, so that most extensions are HOT updates';
+COMMENT ON CONSTRAINT narvik_sessions_id_excl ON narvik_sessions IS 'ids are unique; its hash index finds a session';
+COMMENT ON INDEX narvik_sessions_user_id_idx IS 'finds the sessions of a user';
+COMMENT ON INDEX narvik_sessions_purge_hour_idx IS 'finds expired sessions without reading live ones';
+COMMENT ON SEQUENCE narvik_sessions_seq_seq IS 'the counter behind narvik_sessions.seq';
+
+/* ---- what the functions answer ------------------------------------------ */
+
+CREATE TYPE narvik_session AS (
+	id			text,
+	user_id		text,
+	created_at	timestamptz,
+	expires_at	timestamptz,
+	data		jsonb,
+	new			boolean,
+	extended	boolean
+);
+COMMENT ON TYPE narvik_session IS 'a session; new or extended: send the cookie again';
+
+CREATE TYPE narvik_created_session AS (
+	token		text,
+	id			text,
+	user_id		text,
+	created_at	timestamptz,
+	expires_at	timestamptz,
+	data		jsonb,
+	new			boolean,
+	extended	boolean
+);
+COMMENT ON TYPE narvik_created_session IS 'a session with its token, which only the client keeps';
+
+/* ---- lifecycle ---------------------------------------------------------- */
+
+CREATE FUNCTION narvik_create_session(user_id text, data jsonb DEFAULT '{}',
+									  expires_in interval DEFAULT NULL,
+									  sliding boolean DEFAULT true)
+RETURNS narvik_created_session
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION narvik_create_session(text, jsonb, interval, boolean) IS
+'log in: stores a new session and returns it with its token';
+
+CREATE FUNCTION narvik_validate_session(token text)
+RETURNS SETOF narvik_session
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1;
+COMMENT ON FUNCTION narvik_validate_session(text) IS
+'the session of this token if it is valid, else no row; extends it once half of its life is over';
+
+CREATE FUNCTION narvik_invalidate_session(session_id text)
+RETURNS boolean
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION narvik_invalidate_session(text) IS
+'log out: deletes the session; false if there was none';
+
+CREATE FUNCTION narvik_rotate_session(token text)
+RETURNS SETOF narvik_created_session
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1;
+COMMENT ON FUNCTION narvik_rotate_session(text) IS
+'gives the session a new token and id; the old token is dead in the same instant';
+
+CREATE FUNCTION narvik_fetch_sessions_for_user(user_id text)
+RETURNS SETOF narvik_session
+AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 10;
+COMMENT ON FUNCTION narvik_fetch_sessions_for_user(text) IS
+'the live sessions of a user, newest first';
+
+CREATE FUNCTION narvik_delete_sessions_for_user(user_id text, except_session_id text DEFAULT NULL)
+RETURNS bigint
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION narvik_delete_sessions_for_user(text, text) IS
+'log out everywhere, or everywhere but here; how many sessions were deleted';
+
+CREATE FUNCTION narvik_delete_all_expired_sessions()
+RETURNS bigint
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION narvik_delete_all_expired_sessions() IS
+'deletes every expired session now; how many there were';
+
+CREATE FUNCTION narvik_update_session_data(session_id text, patch jsonb)
+RETURNS jsonb
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION narvik_update_session_data(text, jsonb) IS
+'merges the top-level keys of patch into the session''s data, a null value removes its key; the new data, or NULL if there is no live session';
+
+/* ---- storage callbacks for clients that hash tokens themselves ---------- */
+
+CREATE FUNCTION narvik_save_session(id text, user_id text, expires_at timestamptz,
+									data jsonb DEFAULT '{}')
+RETURNS void
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION narvik_save_session(text, text, timestamptz, jsonb) IS
+'Narvik''s saveSession: stores a session under an id the client computed';
+
+CREATE FUNCTION narvik_fetch_session(id text)
+RETURNS SETOF narvik_session
+AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 1;
+COMMENT ON FUNCTION narvik_fetch_session(text) IS
+'Narvik''s fetchSession: the session as stored, expired or not';
+
+CREATE FUNCTION narvik_update_session_expiry(id text, expires_at timestamptz)
+RETURNS boolean
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION narvik_update_session_expiry(text, timestamptz) IS
+'Narvik''s updateSessionExpiry: sets when the session expires; false if there is none';
+
+CREATE FUNCTION narvik_delete_session(id text)
+RETURNS boolean
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION narvik_delete_session(text) IS
+'Narvik''s deleteSession: deletes the session; false if there was none';
+
+/* ---- tokens and ids ----------------------------------------------------- */
+
+CREATE FUNCTION narvik_generate_token()
+RETURNS text
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL SAFE;
+COMMENT ON FUNCTION narvik_generate_token() IS
+'a new token: 20 random bytes as 32 lower-case base32 characters';
+
+CREATE FUNCTION narvik_session_id(token text)
+RETURNS text
+AS 'MODULE_PATHNAME' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION narvik_session_id(text) IS
+'the session id of a token: SHA-256 of its UTF-8 text, as 64 hex digits';
+
+/* ---- cookies ------------------------------------------------------------ */
+
+CREATE FUNCTION narvik_cookie_name()
+RETURNS text
+AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL SAFE;
+COMMENT ON FUNCTION narvik_cookie_name() IS
+'the name of the session cookie: narvik.cookie_name';
+
+CREATE FUNCTION narvik_create_cookie(token text, expires_in interval DEFAULT NULL)
+RETURNS text
+AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL SAFE;
+COMMENT ON FUNCTION narvik_create_cookie(text, interval) IS
+'the value of a Set-Cookie header that stores the token in the browser';
+
+CREATE FUNCTION narvik_create_blank_cookie()
+RETURNS text
+AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL SAFE;
+COMMENT ON FUNCTION narvik_create_blank_cookie() IS
+'the value of a Set-Cookie header that removes the session cookie from the browser';
+
+CREATE FUNCTION narvik_read_cookie(cookie_header text)
+RETURNS text
+AS 'MODULE_PATHNAME' LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION narvik_read_cookie(text) IS
+'the session cookie''s value out of a Cookie request header, or NULL';
+
+/* ---- who may call ------------------------------------------------------- */
+
+/*
+ * The functions work with the rights of the table's owner, so EXECUTE is the
+ * only gate.  It stays open for the ones that touch no session.
+ */
+REVOKE ALL ON FUNCTION
+	narvik_create_session(text, jsonb, interval, boolean),
+	narvik_validate_session(text),
+	narvik_invalidate_session(text),
+	narvik_rotate_session(text),
+	narvik_fetch_sessions_for_user(text),
+	narvik_delete_sessions_for_user(text, text),
+	narvik_delete_all_expired_sessions(),
+	narvik_update_session_data(text, jsonb),
+	narvik_save_session(text, text, timestamptz, jsonb),
+	narvik_fetch_session(text),
+	narvik_update_session_expiry(text, timestamptz),
+	narvik_delete_session(text)
+FROM PUBLIC;

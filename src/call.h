@@ -1,0 +1,29 @@
+/*
+ * call.h
+ *		Arguments and answers of the SQL functions about sessions.
+ */
+#ifndef NARVIK_CALL_H
+#define NARVIK_CALL_H
+
+#include "fmgr.h"
+
+#include "store.h"
+
+extern text *narvik_user_id_arg(FunctionCallInfo fcinfo, int argno);
+extern Jsonb *narvik_data_arg(FunctionCallInfo fcinfo, int argno);
+extern TimestampTz narvik_expires_at_arg(FunctionCallInfo fcinfo, int argno);
+extern void narvik_require_arg(FunctionCallInfo fcinfo, int argno,
+							   const char *name);
+extern bool narvik_id_arg(FunctionCallInfo fcinfo, int argno,
+						  unsigned char *id);
+
+extern Datum narvik_session_datum(FunctionCallInfo fcinfo,
+								  const NarvikSession *session, bool extended);
+extern Datum narvik_created_session_datum(FunctionCallInfo fcinfo,
+										  const text *token,
+										  const NarvikSession *session);
+extern Datum narvik_one_row(FunctionCallInfo fcinfo, Datum row);
+extern Datum narvik_no_row(FunctionCallInfo fcinfo);
+extern void narvik_many_rows(FunctionCallInfo fcinfo, List *sessions);
+
+#endif							/* NARVIK_CALL_H */

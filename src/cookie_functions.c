@@ -1,0 +1,359 @@
+/*
+ * cookie_functions.c
+ *		Settings and SQL functions of the session cookie.
+ *
+ * cookie.c knows what browsers accept; here its answers become refused
+ * settings and errors.  No table, no lock; results are allocated in the
+ * caller's memory context.  Every function is PARALLEL SAFE: they read
+ * settings, which parallel workers share, and nothing else.
+ *
+ * A setting that is wrong in itself is refused when it is set.  Settings that
+ * do not go together are refused when a cookie is made of them: they are set
+ * one after the other, in any order, and not all by the same person.
+ *
+ * No message shows a token.
+ */
+#include "postgres.h"
+#include "compat.h"
+
+#include "access/xact.h"
+#include "fmgr.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/timestamp.h"
+
+#include "cookie.h"
+#include "cookie_functions.h"
+#include "policy.h"
+
+#define AS_LONG_AS_SESSION	(-1)
+
+PG_FUNCTION_INFO_V1(narvik_cookie_name);
+PG_FUNCTION_INFO_V1(narvik_create_cookie);
+PG_FUNCTION_INFO_V1(narvik_create_blank_cookie);
+PG_FUNCTION_INFO_V1(narvik_read_cookie);
+
+static char *cookie_name = NULL;
+static int	cookie_expires_in = AS_LONG_AS_SESSION; /* seconds */
+static char *cookie_domain = NULL;
+static char *cookie_path = NULL;
+static int	cookie_same_site = NARVIK_SAME_SITE_LAX;
+static bool cookie_secure = true;
+static bool cookie_partitioned = false;
+
+static const struct config_enum_entry same_site_options[] = {
+	{"lax", NARVIK_SAME_SITE_LAX, false},
+	{"strict", NARVIK_SAME_SITE_STRICT, false},
+	{"none", NARVIK_SAME_SITE_NONE, false},
+	{NULL, 0, false}
+};
+
+/* ---- settings ----------------------------------------------------------- */
+
+static bool
+accept_unless(const char *flaw)
+{
+	if (flaw)
+		GUC_check_errdetail("%s", flaw);
+	return flaw == NULL;
+}
+
+static bool
+check_cookie_name(char **newval, void **extra, GucSource source)
+{
+	(void) extra;
+	(void) source;
+	return accept_unless(narvik_cookie_name_flaw(*newval));
+}
+
+static bool
+check_cookie_domain(char **newval, void **extra, GucSource source)
+{
+	(void) extra;
+	(void) source;
+	return accept_unless(narvik_cookie_domain_flaw(*newval));
+}
+
+static bool
+check_cookie_path(char **newval, void **extra, GucSource source)
+{
+	(void) extra;
+	(void) source;
+	return accept_unless(narvik_cookie_path_flaw(*newval));
+}
+
+static bool
+check_cookie_expires_in(int *newval, void **extra, GucSource source)
+{
+	(void) extra;
+	(void) source;
+	if (*newval == 0)
+	{
+		GUC_check_errdetail("Browsers remove a cookie that expires in no time.");
+		GUC_check_errhint("Set -1 to let the cookie expire with the session.");
+		return false;
+	}
+	return true;
+}
+
+/*
+ * Called from _PG_init, which also reserves the prefix narvik.
+ *
+ * PGC_SUSET: an application's role must not lengthen the life of its cookies
+ * nor take their protection away.
+ */
+void
+narvik_cookie_functions_init(void)
+{
+	DefineCustomStringVariable("narvik.cookie_name",
+							   "Sets the name of the session cookie.",
+							   NULL,
+							   &cookie_name,
+							   "narvik_session",
+							   PGC_SUSET, 0,
+							   check_cookie_name, NULL, NULL);
+	DefineCustomIntVariable("narvik.cookie_expires_in",
+							"Sets how long browsers keep the session cookie.",
+							"-1 keeps it for narvik.session_expires_in.",
+							&cookie_expires_in,
+							AS_LONG_AS_SESSION,
+							AS_LONG_AS_SESSION, NARVIK_COOKIE_MAX_AGE,
+							PGC_SUSET, GUC_UNIT_S,
+							check_cookie_expires_in, NULL, NULL);
+	DefineCustomStringVariable("narvik.cookie_domain",
+							   "Sets the domain of the session cookie.",
+							   "Empty keeps the cookie to the host that sent it.",
+							   &cookie_domain,
+							   "",
+							   PGC_SUSET, 0,
+							   check_cookie_domain, NULL, NULL);
+	DefineCustomStringVariable("narvik.cookie_path",
+							   "Sets the path of the session cookie.",
+							   NULL,
+							   &cookie_path,
+							   "/",
+							   PGC_SUSET, 0,
+							   check_cookie_path, NULL, NULL);
+	DefineCustomEnumVariable("narvik.cookie_same_site",
+							 "Sets whether requests from other sites carry the session cookie.",
+							 NULL,
+							 &cookie_same_site,
+							 NARVIK_SAME_SITE_LAX, same_site_options,
+							 PGC_SUSET, 0,
+							 NULL, NULL, NULL);
+	DefineCustomBoolVariable("narvik.cookie_secure",
+							 "Sets whether browsers send the session cookie over secure connections only.",
+							 NULL,
+							 &cookie_secure,
+							 true,
+							 PGC_SUSET, 0,
+							 NULL, NULL, NULL);
+	DefineCustomBoolVariable("narvik.cookie_partitioned",
+							 "Sets whether browsers keep a session cookie of its own for each site that embeds this one.",
+							 NULL,
+							 &cookie_partitioned,
+							 false,
+							 PGC_SUSET, 0,
+							 NULL, NULL, NULL);
+}
+
+/* ---- making a cookie ---------------------------------------------------- */
+
+static void
+check_settings_go_together(const NarvikCookie *cookie)
+{
+	switch (narvik_cookie_conflict(cookie))
+	{
+		case NARVIK_COOKIE_NO_CONFLICT:
+			break;
+		case NARVIK_SAME_SITE_NONE_NEEDS_SECURE:
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("narvik.cookie_same_site \"none\" requires narvik.cookie_secure")));
+			break;
+		case NARVIK_PARTITIONED_NEEDS_SECURE:
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("narvik.cookie_partitioned requires narvik.cookie_secure")));
+			break;
+		case NARVIK_PREFIX_NEEDS_SECURE:
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("narvik.cookie_name \"%s\" requires narvik.cookie_secure",
+							cookie->name)));
+			break;
+		case NARVIK_HOST_PREFIX_NEEDS_NO_DOMAIN:
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("narvik.cookie_name \"%s\" requires an empty narvik.cookie_domain",
+							cookie->name)));
+			break;
+		case NARVIK_HOST_PREFIX_NEEDS_ROOT_PATH:
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("narvik.cookie_name \"%s\" requires narvik.cookie_path \"/\"",
+							cookie->name)));
+			break;
+	}
+}
+
+static NarvikCookie
+cookie_from_settings(int64 max_age)
+{
+	NarvikCookie cookie = {
+		.name = cookie_name,
+		.domain = cookie_domain,
+		.path = cookie_path,
+		.max_age = max_age,
+		.same_site = cookie_same_site,
+		.secure = cookie_secure,
+		.partitioned = cookie_partitioned
+	};
+
+	check_settings_go_together(&cookie);
+	return cookie;
+}
+
+/*
+ * The argument expires_in as seconds, a fraction rounded up: a cookie must not
+ * be gone while its session lives.
+ */
+static int64
+seconds_from_now(const Interval *expires_in)
+{
+	TimestampTz now = GetCurrentStatementStartTimestamp();
+	int64		usecs = narvik_expiry_after(now, expires_in) - now;
+
+	return usecs / USECS_PER_SEC + (usecs % USECS_PER_SEC > 0);
+}
+
+/*
+ * How long the cookie lives, in seconds.  cookie_expires_in cannot be set too
+ * long; the other two can.  Browsers would cut the time short (6265bis section
+ * 5.5).
+ */
+static int64
+choose_max_age(const Interval *expires_in)
+{
+	int64		max_age;
+
+	if (expires_in)
+		max_age = seconds_from_now(expires_in);
+	else if (cookie_expires_in != AS_LONG_AS_SESSION)
+		max_age = cookie_expires_in;
+	else
+		max_age = narvik_session_expires_in;
+
+	if (max_age > NARVIK_COOKIE_MAX_AGE)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s is too long for a cookie",
+						expires_in ? "expires_in" : "narvik.session_expires_in"),
+				 errdetail("Browsers keep a cookie for at most 400 days."),
+				 expires_in ? 0 :
+				 errhint("Set narvik.cookie_expires_in to 400 days or less.")));
+	return max_age;
+}
+
+static void
+check_token(const char *token, size_t len)
+{
+	if (!narvik_cookie_has_room(cookie_name, len))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("narvik.cookie_name and token are too long for a cookie"),
+				 errdetail("Browsers ignore a cookie whose name and value are over %d bytes long together.",
+						   NARVIK_COOKIE_MAX_BYTES)));
+	if (!narvik_is_cookie_value(token, len))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("token contains a character that a cookie cannot hold"),
+				 errdetail("These are control characters, spaces, double quotes, commas, semicolons, backslashes and non-ASCII characters.")));
+}
+
+static text *
+print_cookie(const NarvikCookie *cookie, const char *value, size_t value_len)
+{
+	size_t		len = narvik_print_cookie(cookie, value, value_len, NULL, 0);
+	text	   *result = palloc(VARHDRSZ + len);
+
+	SET_VARSIZE(result, VARHDRSZ + len);
+	narvik_print_cookie(cookie, value, value_len, VARDATA(result), len);
+	return result;
+}
+
+/* ---- SQL functions ------------------------------------------------------ */
+
+/*
+ * narvik_cookie_name() RETURNS text
+ *
+ * The setting narvik.cookie_name.
+ */
+Datum
+narvik_cookie_name(PG_FUNCTION_ARGS)
+{
+	(void) fcinfo;
+	PG_RETURN_TEXT_P(cstring_to_text(cookie_name));
+}
+
+/*
+ * narvik_create_cookie(token text, expires_in interval DEFAULT NULL)
+ * RETURNS text
+ *
+ * The value of a Set-Cookie header.  NULL token: NULL.  NULL expires_in:
+ * narvik.cookie_expires_in.  invalid_parameter_value if a browser would ignore
+ * the cookie or take it for another.
+ */
+Datum
+narvik_create_cookie(PG_FUNCTION_ARGS)
+{
+	text	   *token;
+	NarvikCookie cookie;
+
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+
+	token = PG_GETARG_TEXT_PP(0);
+	cookie = cookie_from_settings(choose_max_age(PG_ARGISNULL(1) ? NULL :
+												 PG_GETARG_INTERVAL_P(1)));
+	check_token(VARDATA_ANY(token), VARSIZE_ANY_EXHDR(token));
+	PG_RETURN_TEXT_P(print_cookie(&cookie, VARDATA_ANY(token),
+								  VARSIZE_ANY_EXHDR(token)));
+}
+
+/*
+ * narvik_create_blank_cookie() RETURNS text
+ *
+ * The value of a Set-Cookie header that removes the cookie: an age of zero,
+ * and name, domain and path as it was set with (RFC 6265 section 3.1).
+ * invalid_parameter_value if a browser would ignore it.
+ */
+Datum
+narvik_create_blank_cookie(PG_FUNCTION_ARGS)
+{
+	NarvikCookie cookie = cookie_from_settings(0);
+
+	(void) fcinfo;
+	PG_RETURN_TEXT_P(print_cookie(&cookie, "", 0));
+}
+
+/*
+ * narvik_read_cookie(cookie_header text) RETURNS text, STRICT
+ *
+ * The session cookie's value out of a Cookie request header, or NULL if it is
+ * not there.  Never an error, whatever the header: browsers send what they
+ * like, and narvik_validate_session takes any text.
+ */
+Datum
+narvik_read_cookie(PG_FUNCTION_ARGS)
+{
+	text	   *header = PG_GETARG_TEXT_PP(0);
+	const char *value;
+	size_t		value_len;
+
+	if (!narvik_find_cookie(VARDATA_ANY(header), VARSIZE_ANY_EXHDR(header),
+							cookie_name, &value, &value_len))
+		PG_RETURN_NULL();
+
+	PG_RETURN_TEXT_P(cstring_to_text_with_len(value, (int) value_len));
+}

@@ -1,0 +1,38 @@
+/*
+ * policy.h
+ *		How long a session lives, and what may become one.
+ */
+#ifndef NARVIK_POLICY_H
+#define NARVIK_POLICY_H
+
+#include "utils/jsonb.h"
+#include "utils/timestamp.h"
+
+/* What decides how long a session lives. */
+typedef struct NarvikTerms
+{
+	TimestampTz created_at;
+	TimestampTz expires_at;
+	bool		sliding;
+	bool		has_lifetime;	/* else narvik.session_expires_in */
+	Interval	lifetime;
+} NarvikTerms;
+
+extern int	narvik_session_expires_in;	/* seconds */
+extern int	narvik_max_sessions_per_user;	/* 0: no limit */
+
+extern void narvik_policy_init(void);
+
+extern TimestampTz narvik_expiry_after(TimestampTz from,
+									   const Interval *lifetime);
+extern void narvik_set_first_expiry(NarvikTerms *terms);
+extern bool narvik_has_expired(const NarvikTerms *terms, TimestampTz now);
+extern bool narvik_extension_due(const NarvikTerms *terms, TimestampTz now,
+								 TimestampTz *new_expires_at);
+extern TimestampTz narvik_oldest_allowed(TimestampTz now);
+
+extern void narvik_check_user_id(const text *user_id);
+extern void narvik_check_data(Jsonb *data);
+extern void narvik_check_expires_at(TimestampTz expires_at);
+
+#endif							/* NARVIK_POLICY_H */

@@ -1,0 +1,29 @@
+/*
+ * relation.h
+ *		Where the table of sessions is.
+ */
+#ifndef NARVIK_RELATION_H
+#define NARVIK_RELATION_H
+
+#include "storage/lockdefs.h"
+#include "utils/relcache.h"
+
+/* The columns, in the order of narvik--1.0.sql. */
+enum
+{
+	Anum_narvik_seq = 1,
+	Anum_narvik_id,
+	Anum_narvik_user_id,
+	Anum_narvik_created_at,
+	Anum_narvik_expires_at,
+	Anum_narvik_lifetime,
+	Anum_narvik_sliding,
+	Anum_narvik_data,
+	Anum_narvik_purge_hour,
+	Natts_narvik = Anum_narvik_purge_hour
+};
+
+extern void narvik_relation_init(void);
+extern Relation narvik_relation_open(LOCKMODE lockmode, Oid *id_index);
+
+#endif							/* NARVIK_RELATION_H */

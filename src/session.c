@@ -1,0 +1,316 @@
+/*
+ * session.c
+ *		The life of a session in SQL functions: create, validate, rotate,
+ *		invalidate, list, change its data.
+ *
+ * Arguments in, policy, answer out.  The rules are policy.c's, the rows are
+ * store.c's.  Time is the start of the client's statement.
+ *
+ * Only validation must never wait: it is the one function that every request
+ * calls.  The others wait for row locks as any SQL statement does.
+ */
+#include "postgres.h"
+#include "compat.h"
+
+#include "access/detoast.h"
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+
+#include "call.h"
+#include "store.h"
+#include "token.h"
+
+/* What validation takes at most; 20 random bytes need 32. */
+#define MAX_TOKEN_BYTES	1024
+
+PG_FUNCTION_INFO_V1(narvik_create_session);
+PG_FUNCTION_INFO_V1(narvik_validate_session);
+PG_FUNCTION_INFO_V1(narvik_invalidate_session);
+PG_FUNCTION_INFO_V1(narvik_rotate_session);
+PG_FUNCTION_INFO_V1(narvik_fetch_sessions_for_user);
+PG_FUNCTION_INFO_V1(narvik_delete_sessions_for_user);
+PG_FUNCTION_INFO_V1(narvik_update_session_data);
+
+/*
+ * The id of a token that a client sent.  False if it cannot be one of ours;
+ * never an error, whatever the text.
+ */
+static bool
+token_arg_id(FunctionCallInfo fcinfo, int argno, unsigned char *id)
+{
+	Size		len;
+
+	if (PG_ARGISNULL(argno))
+		return false;
+
+	/* Measure before detoasting: nobody should be able to make us copy 1 GB. */
+	len = toast_raw_datum_size(PG_GETARG_DATUM(argno)) - VARHDRSZ;
+	if (len == 0 || len > MAX_TOKEN_BYTES)
+		return false;
+	return narvik_token_id(PG_GETARG_TEXT_PP(argno), id);
+}
+
+/*
+ * narvik_create_session(user_id text, data jsonb, expires_in interval,
+ *						 sliding boolean) returns narvik_created_session
+ *
+ * A NULL expires_in means narvik.session_expires_in, now and at each
+ * extension; any other is the session's own lifetime.
+ *
+ * Raises null_value_not_allowed for another NULL; invalid_parameter_value for
+ * a user id that is empty or over 1024 bytes, data that is no object, or an
+ * expires_in that is not positive or ends beyond the timestamp range.
+ */
+Datum
+narvik_create_session(PG_FUNCTION_ARGS)
+{
+	NarvikSession session;
+	text	   *token;
+
+	PreventCommandIfReadOnly("narvik_create_session()");
+
+	session.user_id = narvik_user_id_arg(fcinfo, 0);
+	session.data = narvik_data_arg(fcinfo, 1);
+	narvik_require_arg(fcinfo, 3, "sliding");
+	session.terms.sliding = PG_GETARG_BOOL(3);
+	session.terms.created_at = GetCurrentStatementStartTimestamp();
+	session.terms.has_lifetime = !PG_ARGISNULL(2);
+	if (session.terms.has_lifetime)
+		session.terms.lifetime = *PG_GETARG_INTERVAL_P(2);
+	narvik_set_first_expiry(&session.terms);
+
+	token = narvik_new_token();
+	(void) narvik_token_id(token, session.id);
+	narvik_store_insert(&session);
+
+	return narvik_created_session_datum(fcinfo, token, &session);
+}
+
+/* Whether validation may write: not on a standby, nor in READ ONLY. */
+static bool
+may_write(void)
+{
+	return !XactReadOnly && !IsInParallelMode();
+}
+
+typedef enum
+{
+	INVALID,
+	VALID,
+	EXTENDED,
+	LOOK_AGAIN					/* the row changed under our hands */
+} Verdict;
+
+/*
+ * Under READ COMMITTED a row that changed since the look-up deserves another
+ * look, which sees the change.  The other isolation levels would see the same
+ * as before.
+ */
+static Verdict
+verdict_on_change(Verdict verdict)
+{
+	return IsolationUsesXactSnapshot() ? verdict : LOOK_AGAIN;
+}
+
+/* An expired session is deleted if that needs no waiting. */
+static Verdict
+judge_expired(const NarvikSession *session)
+{
+	if (!may_write())
+		return INVALID;
+	switch (narvik_store_hold_for_delete(session))
+	{
+		case NARVIK_HELD:
+			narvik_store_delete_held(session);
+			break;
+		case NARVIK_CHANGED:
+			return verdict_on_change(INVALID);
+		case NARVIK_BUSY:
+			break;
+	}
+	return INVALID;
+}
+
+/*
+ * A live session is extended if it is due and that needs no waiting.  Of many
+ * validations at once the one that gets hold of the row extends it.
+ */
+static Verdict
+judge_live(NarvikSession *session, TimestampTz now)
+{
+	TimestampTz new_expires_at;
+
+	if (!narvik_extension_due(&session->terms, now, &new_expires_at) ||
+		!may_write())
+		return VALID;
+	switch (narvik_store_hold_for_update(session))
+	{
+		case NARVIK_HELD:
+			if (!narvik_store_update_held(session, new_expires_at))
+				return VALID;
+			session->terms.expires_at = new_expires_at;
+			return EXTENDED;
+		case NARVIK_CHANGED:
+			return verdict_on_change(VALID);
+		case NARVIK_BUSY:
+			break;
+	}
+	return VALID;
+}
+
+/*
+ * Look a session up and decide, as the contract of validation says.
+ */
+static Verdict
+validate(const unsigned char *id, NarvikSession *session)
+{
+	TimestampTz now = GetCurrentStatementStartTimestamp();
+	Verdict		verdict;
+
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (!narvik_store_find(id, NARVIK_NEWEST, session))
+			return INVALID;
+		verdict = narvik_has_expired(&session->terms, now) ?
+			judge_expired(session) : judge_live(session, now);
+	} while (verdict == LOOK_AGAIN);
+	return verdict;
+}
+
+/*
+ * narvik_validate_session(token text) returns setof narvik_session
+ *
+ * The session, or no row; never an error because of the token, a lock or a
+ * concurrent change.  (Under SERIALIZABLE, PostgreSQL may end any transaction
+ * with serialization_failure.)
+ */
+Datum
+narvik_validate_session(PG_FUNCTION_ARGS)
+{
+	unsigned char id[NARVIK_ID_BYTES];
+	NarvikSession session;
+	Verdict		verdict;
+
+	if (!token_arg_id(fcinfo, 0, id))
+		return narvik_no_row(fcinfo);
+
+	verdict = validate(id, &session);
+	if (verdict == INVALID)
+		return narvik_no_row(fcinfo);
+	return narvik_one_row(fcinfo,
+						  narvik_session_datum(fcinfo, &session,
+											   verdict == EXTENDED));
+}
+
+/*
+ * narvik_rotate_session(token text) returns setof narvik_created_session
+ *
+ * The session under a new token and id, all else as it was, or no row.  The
+ * old token is dead as soon as, and only if, the transaction commits.  Of two
+ * rotations at once the second waits and then finds no session.
+ */
+Datum
+narvik_rotate_session(PG_FUNCTION_ARGS)
+{
+	unsigned char id[NARVIK_ID_BYTES];
+	unsigned char new_id[NARVIK_ID_BYTES];
+	NarvikSession session;
+	text	   *token;
+
+	PreventCommandIfReadOnly("narvik_rotate_session()");
+
+	if (!token_arg_id(fcinfo, 0, id))
+		return narvik_no_row(fcinfo);
+
+	token = narvik_new_token();
+	(void) narvik_token_id(token, new_id);
+	if (!narvik_store_update_id(id, new_id, GetCurrentStatementStartTimestamp(),
+								&session))
+		return narvik_no_row(fcinfo);
+	return narvik_one_row(fcinfo,
+						  narvik_created_session_datum(fcinfo, token, &session));
+}
+
+/*
+ * narvik_invalidate_session(session_id text) returns boolean
+ *
+ * False if there was no such session, for NULL and for what is no session id.
+ */
+Datum
+narvik_invalidate_session(PG_FUNCTION_ARGS)
+{
+	unsigned char id[NARVIK_ID_BYTES];
+
+	PreventCommandIfReadOnly("narvik_invalidate_session()");
+	PG_RETURN_BOOL(narvik_id_arg(fcinfo, 0, id) && narvik_store_delete(id));
+}
+
+/*
+ * narvik_fetch_sessions_for_user(user_id text) returns setof narvik_session
+ *
+ * Raises null_value_not_allowed for NULL, invalid_parameter_value for a user
+ * id that no session can have.
+ */
+Datum
+narvik_fetch_sessions_for_user(PG_FUNCTION_ARGS)
+{
+	text	   *user_id = narvik_user_id_arg(fcinfo, 0);
+
+	narvik_many_rows(fcinfo,
+					 narvik_store_list_for_user(user_id,
+												GetCurrentStatementStartTimestamp()));
+	return (Datum) 0;
+}
+
+/*
+ * narvik_delete_sessions_for_user(user_id text, except_session_id text)
+ * returns bigint
+ *
+ * Counts expired sessions too.  An except_session_id that is no session id
+ * excepts nothing: when in doubt, sessions end.
+ *
+ * Raises null_value_not_allowed for a NULL user id (an application that lost
+ * the user must not believe that somebody was logged out), and
+ * invalid_parameter_value for one that no session can have.
+ */
+Datum
+narvik_delete_sessions_for_user(PG_FUNCTION_ARGS)
+{
+	unsigned char except_id[NARVIK_ID_BYTES];
+	text	   *user_id;
+	bool		has_exception;
+
+	PreventCommandIfReadOnly("narvik_delete_sessions_for_user()");
+
+	user_id = narvik_user_id_arg(fcinfo, 0);
+	has_exception = narvik_id_arg(fcinfo, 1, except_id);
+	PG_RETURN_INT64(narvik_store_delete_for_user(user_id,
+												 has_exception ? except_id : NULL));
+}
+
+/*
+ * narvik_update_session_data(session_id text, patch jsonb) returns jsonb
+ *
+ * NULL if there is no live session, for a NULL id and for what is no id.
+ * Raises null_value_not_allowed for a NULL patch, invalid_parameter_value for
+ * one that is no object.
+ */
+Datum
+narvik_update_session_data(PG_FUNCTION_ARGS)
+{
+	unsigned char id[NARVIK_ID_BYTES];
+	Jsonb	   *patch;
+	Jsonb	   *data;
+
+	PreventCommandIfReadOnly("narvik_update_session_data()");
+
+	patch = narvik_data_arg(fcinfo, 1);
+	if (!narvik_id_arg(fcinfo, 0, id))
+		PG_RETURN_NULL();
+	data = narvik_store_update_data(id, patch, GetCurrentStatementStartTimestamp());
+	if (data == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_JSONB_P(data);
+}

@@ -1,0 +1,191 @@
+/*
+ * store.c
+ *		The sessions in the table: reading and locking rows.
+ *
+ * Together with statements.c, which holds the SQL that writes, the only room
+ * that knows what a row looks like.
+ *
+ * A session is read by a direct scan of the hash index on its id, without
+ * parser, planner and executor: validation happens on every request.  Neither
+ * privileges nor row-level security are checked on this way; the right to
+ * execute the function is the gate.
+ *
+ * Locks: reading takes AccessShareLock on table and index.  Holding a row
+ * never waits, neither for the row nor for the RowExclusiveLock on the table
+ * that a write to it needs.  All locks last until the transaction ends.
+ *
+ * What is returned is allocated in the caller's memory context and is free of
+ * TOAST pointers, so that it outlives the row.
+ */
+#include "postgres.h"
+#include "compat.h"
+
+#include "access/genam.h"
+#include "access/relscan.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "executor/tuptable.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "relation.h"
+#include "store.h"
+
+/*
+ * The snapshot to look a session up with.  In READ COMMITTED the newest
+ * state counts, even late in a long statement: a session that was revoked
+ * meanwhile is dead, and one that this statement created is there, which the
+ * statement's own snapshot would not show.  The other isolation levels keep
+ * to their transaction's snapshot.
+ */
+static Snapshot
+choose_snapshot(NarvikView view)
+{
+	if (view == NARVIK_STATEMENT || IsInParallelMode())
+		return GetActiveSnapshot();
+	if (IsolationUsesXactSnapshot())
+		return GetTransactionSnapshot();
+	return GetLatestSnapshot();
+}
+
+/*
+ * The index knows only hash codes, so the id itself must be compared.
+ */
+static bool
+slot_has_id(TupleTableSlot *slot, const unsigned char *id)
+{
+	bool		isnull;
+	Datum		datum = slot_getattr(slot, Anum_narvik_id, &isnull);
+	bytea	   *found;
+
+	if (isnull)
+		return false;
+	found = DatumGetByteaPP(datum);
+	return VARSIZE_ANY_EXHDR(found) == NARVIK_ID_BYTES &&
+		memcmp(VARDATA_ANY(found), id, NARVIK_ID_BYTES) == 0;
+}
+
+static void
+session_from_slot(TupleTableSlot *slot, const unsigned char *id,
+				  NarvikSession *session)
+{
+	Datum	   *values = slot->tts_values;
+
+	slot_getsomeattrs(slot, Natts_narvik);
+	for (int attnum = 1; attnum <= Natts_narvik; attnum++)
+	{
+		if (slot->tts_isnull[attnum - 1] && attnum != Anum_narvik_lifetime)
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("a session's column \"%s\" is null",
+							NameStr(TupleDescAttr(slot->tts_tupleDescriptor,
+												  attnum - 1)->attname)),
+					 errhint("Put back the NOT NULL constraints of the table of sessions.")));
+	}
+
+	session->tid = slot->tts_tid;
+	memcpy(session->id, id, NARVIK_ID_BYTES);
+	session->user_id = DatumGetTextPCopy(values[Anum_narvik_user_id - 1]);
+	session->terms.created_at = DatumGetTimestampTz(values[Anum_narvik_created_at - 1]);
+	session->terms.expires_at = DatumGetTimestampTz(values[Anum_narvik_expires_at - 1]);
+	session->terms.sliding = DatumGetBool(values[Anum_narvik_sliding - 1]);
+	session->terms.has_lifetime = !slot->tts_isnull[Anum_narvik_lifetime - 1];
+	if (session->terms.has_lifetime)
+		session->terms.lifetime = *DatumGetIntervalP(values[Anum_narvik_lifetime - 1]);
+	session->data = DatumGetJsonbPCopy(values[Anum_narvik_data - 1]);
+}
+
+/*
+ * Look a session up by its id.  False if there is none.
+ */
+bool
+narvik_store_find(const unsigned char *id, NarvikView view,
+				  NarvikSession *session)
+{
+	Oid			id_index;
+	Relation	rel = narvik_relation_open(AccessShareLock, &id_index);
+	Relation	index = index_open(id_index, AccessShareLock);
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	Snapshot	snapshot = RegisterSnapshot(choose_snapshot(view));
+	IndexScanDesc scan = narvik_index_beginscan(rel, index, snapshot, 1);
+	union
+	{
+		bytea		varlena;
+		char		bytes[VARHDRSZ + NARVIK_ID_BYTES];
+	}			wanted;
+	ScanKeyData key;
+	bool		found = false;
+
+	SET_VARSIZE(&wanted.varlena, sizeof(wanted.bytes));
+	memcpy(VARDATA(&wanted.varlena), id, NARVIK_ID_BYTES);
+	ScanKeyInit(&key, 1, HTEqualStrategyNumber, F_BYTEAEQ,
+				PointerGetDatum(&wanted.varlena));
+	index_rescan(scan, &key, 1, NULL, 0);
+	while (!found && index_getnext_slot(scan, ForwardScanDirection, slot))
+		found = slot_has_id(slot, id);
+	if (found)
+		session_from_slot(slot, id, session);
+
+	index_endscan(scan);
+	UnregisterSnapshot(snapshot);
+	ExecDropSingleTupleTableSlot(slot);
+	index_close(index, NoLock);
+	table_close(rel, NoLock);
+	return found;
+}
+
+/*
+ * Lock the found version of a row, if that is possible at once.
+ *
+ * SELECT ... FOR UPDATE SKIP LOCKED would not do: above READ COMMITTED it
+ * raises serialization_failure for a row changed since the snapshot, where
+ * this answers NARVIK_CHANGED.
+ */
+static NarvikHold
+hold(const NarvikSession *session, LockTupleMode mode)
+{
+	Oid			id_index;
+	Relation	rel = narvik_relation_open(AccessShareLock, &id_index);
+	ItemPointerData tid = session->tid;
+	NarvikHold	answer = NARVIK_BUSY;
+
+	if (ConditionalLockRelation(rel, RowExclusiveLock))
+	{
+		TupleTableSlot *slot = table_slot_create(rel, NULL);
+		TM_FailureData failure;
+
+		switch (table_tuple_lock(rel, &tid, GetActiveSnapshot(), slot,
+								 GetCurrentCommandId(false), mode,
+								 LockWaitSkip, 0, &failure))
+		{
+			case TM_Ok:
+				answer = NARVIK_HELD;
+				break;
+			case TM_Updated:
+			case TM_Deleted:
+				answer = NARVIK_CHANGED;
+				break;
+			default:			/* locked, or changed by this very command */
+				break;
+		}
+		ExecDropSingleTupleTableSlot(slot);
+	}
+	table_close(rel, NoLock);
+	return answer;
+}
+
+NarvikHold
+narvik_store_hold_for_update(const NarvikSession *session)
+{
+	return hold(session, LockTupleNoKeyExclusive);
+}
+
+NarvikHold
+narvik_store_hold_for_delete(const NarvikSession *session)
+{
+	return hold(session, LockTupleExclusive);
+}

@@ -1,0 +1,61 @@
+/*
+ * store.h
+ *		The sessions in the table.
+ */
+#ifndef NARVIK_STORE_H
+#define NARVIK_STORE_H
+
+#include "storage/itemptr.h"
+#include "utils/jsonb.h"
+
+#include "encoding.h"
+#include "policy.h"
+
+/* A row of the table. */
+typedef struct NarvikSession
+{
+	ItemPointerData tid;		/* where this version of the row is */
+	unsigned char id[NARVIK_ID_BYTES];
+	text	   *user_id;
+	NarvikTerms terms;
+	Jsonb	   *data;
+} NarvikSession;
+
+/* Which state of the table a look-up reads. */
+typedef enum
+{
+	NARVIK_STATEMENT,			/* as the statement sees it */
+	NARVIK_NEWEST				/* as committed by now, where isolation permits */
+} NarvikView;
+
+typedef enum
+{
+	NARVIK_HELD,				/* ours until the transaction ends */
+	NARVIK_BUSY,				/* somebody else's */
+	NARVIK_CHANGED				/* not what was found any more */
+} NarvikHold;
+
+extern bool narvik_store_find(const unsigned char *id, NarvikView view,
+							  NarvikSession *session);
+extern NarvikHold narvik_store_hold_for_update(const NarvikSession *session);
+extern NarvikHold narvik_store_hold_for_delete(const NarvikSession *session);
+extern bool narvik_store_update_held(const NarvikSession *session,
+									 TimestampTz expires_at);
+extern void narvik_store_delete_held(const NarvikSession *session);
+
+extern void narvik_store_insert(const NarvikSession *session);
+extern bool narvik_store_insert_if_new(const NarvikSession *session);
+extern bool narvik_store_update_expiry(const unsigned char *id,
+									   TimestampTz expires_at);
+extern bool narvik_store_update_id(const unsigned char *old_id,
+								   const unsigned char *new_id,
+								   TimestampTz now, NarvikSession *session);
+extern Jsonb *narvik_store_update_data(const unsigned char *id, Jsonb *patch,
+									   TimestampTz now);
+extern bool narvik_store_delete(const unsigned char *id);
+extern int64 narvik_store_delete_for_user(const text *user_id,
+										  const unsigned char *except_id);
+extern int64 narvik_store_delete_expired(TimestampTz now);
+extern List *narvik_store_list_for_user(const text *user_id, TimestampTz now);
+
+#endif							/* NARVIK_STORE_H */

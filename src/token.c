@@ -1,0 +1,166 @@
+/*
+ * token.c
+ *		Random tokens, and the session id of a token.
+ *
+ * Random bytes and SHA-256 are pgcrypto's.  Its C functions are taken from
+ * the library itself, once per process and not before they are needed:
+ * neither search_path nor the schema pgcrypto is installed in can come
+ * between, and no other function can pose as them.
+ *
+ * A token never appears in a message from this file.
+ */
+#include "postgres.h"
+#include "compat.h"
+
+#include "catalog/namespace.h"
+#include "fmgr.h"
+#include "mb/pg_wchar.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+
+#include "token.h"
+
+PG_FUNCTION_INFO_V1(narvik_generate_token);
+PG_FUNCTION_INFO_V1(narvik_session_id);
+
+static PGFunction
+pgcrypto_function(const char *name)
+{
+	return load_external_function("$libdir/pgcrypto", name, true, NULL);
+}
+
+text *
+narvik_new_token(void)
+{
+	static PGFunction random_bytes = NULL;
+	bytea	   *bytes;
+	text	   *token;
+
+	if (random_bytes == NULL)
+		random_bytes = pgcrypto_function("pg_random_bytes");
+
+	bytes = DatumGetByteaPP(DirectFunctionCall1(random_bytes,
+												Int32GetDatum(NARVIK_TOKEN_BYTES)));
+	Assert(VARSIZE_ANY_EXHDR(bytes) == NARVIK_TOKEN_BYTES);
+
+	token = (text *) palloc(VARHDRSZ + NARVIK_TOKEN_CHARS);
+	SET_VARSIZE(token, VARHDRSZ + NARVIK_TOKEN_CHARS);
+	narvik_print_token((unsigned char *) VARDATA_ANY(bytes), VARDATA(token));
+	pfree(bytes);
+	return token;
+}
+
+static bool
+is_ascii(const char *s, int len)
+{
+	for (int i = 0; i < len; i++)
+	{
+		if (IS_HIGHBIT_SET(s[i]))
+			return false;
+	}
+	return true;
+}
+
+/*
+ * The token as UTF-8, which is what clients hash.  NULL if the text has
+ * characters that UTF-8 lacks: then no client can have made it.
+ */
+static const text *
+token_as_utf8(const text *token)
+{
+	int			encoding = GetDatabaseEncoding();
+	int			len = VARSIZE_ANY_EXHDR(token);
+	Oid			conversion;
+	text	   *utf8;
+	Size		room;
+	int			converted;
+
+	if (encoding == PG_UTF8 || encoding == PG_SQL_ASCII ||
+		is_ascii(VARDATA_ANY(token), len))
+		return token;
+
+	conversion = FindDefaultConversionProc(encoding, PG_UTF8);
+	if (!OidIsValid(conversion))
+		return NULL;
+
+	room = (Size) len * MAX_CONVERSION_GROWTH + 1;
+	utf8 = (text *) palloc(VARHDRSZ + room);
+	converted = pg_do_encoding_conversion_buf(conversion, encoding, PG_UTF8,
+											  (unsigned char *) VARDATA_ANY(token),
+											  len,
+											  (unsigned char *) VARDATA(utf8),
+											  (int) room, true);
+	if (converted != len)
+		return NULL;
+	SET_VARSIZE(utf8, VARHDRSZ + strlen(VARDATA(utf8)));
+	return utf8;
+}
+
+/*
+ * The session id of a token: SHA-256 of its UTF-8 text.  The token must be
+ * detoasted; false if it has no UTF-8 form.
+ */
+bool
+narvik_token_id(const text *token, unsigned char *id)
+{
+	static PGFunction digest = NULL;
+	static text *algorithm = NULL;
+	const text *utf8 = token_as_utf8(token);
+	bytea	   *hash;
+
+	if (utf8 == NULL)
+		return false;
+
+	if (algorithm == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+
+		algorithm = cstring_to_text("sha256");
+		MemoryContextSwitchTo(old);
+	}
+	if (digest == NULL)
+		digest = pgcrypto_function("pg_digest");
+
+	hash = DatumGetByteaPP(DirectFunctionCall2(digest,
+											   PointerGetDatum(utf8),
+											   PointerGetDatum(algorithm)));
+	Assert(VARSIZE_ANY_EXHDR(hash) == NARVIK_ID_BYTES);
+	memcpy(id, VARDATA_ANY(hash), NARVIK_ID_BYTES);
+	pfree(hash);
+	return true;
+}
+
+/*
+ * narvik_generate_token() returns text
+ *
+ * 20 random bytes as 32 base32 characters: Narvik's generateToken.
+ */
+Datum
+narvik_generate_token(PG_FUNCTION_ARGS)
+{
+	(void) fcinfo;
+	PG_RETURN_TEXT_P(narvik_new_token());
+}
+
+/*
+ * narvik_session_id(token text) returns text
+ *
+ * 64 lower-case hex digits; strict.  Raises untranslatable_character if the
+ * token has characters that UTF-8 lacks.
+ */
+Datum
+narvik_session_id(PG_FUNCTION_ARGS)
+{
+	unsigned char id[NARVIK_ID_BYTES];
+	text	   *hex;
+
+	if (!narvik_token_id(PG_GETARG_TEXT_PP(0), id))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNTRANSLATABLE_CHARACTER),
+				 errmsg("token cannot be represented in UTF-8")));
+
+	hex = (text *) palloc(VARHDRSZ + NARVIK_ID_CHARS);
+	SET_VARSIZE(hex, VARHDRSZ + NARVIK_ID_CHARS);
+	narvik_print_id(id, VARDATA(hex));
+	PG_RETURN_TEXT_P(hex);
+}

@@ -1,0 +1,13 @@
+/*
+ * token.h
+ *		Random tokens, and the session id of a token.
+ */
+#ifndef NARVIK_TOKEN_H
+#define NARVIK_TOKEN_H
+
+#include "encoding.h"
+
+extern text *narvik_new_token(void);
+extern bool narvik_token_id(const text *token, unsigned char *id);
+
+#endif							/* NARVIK_TOKEN_H */
