@@ -160,16 +160,31 @@ set_info(FunctionCallInfo fcinfo)
 }
 
 /*
- * Answer a set-returning call with one row or none, without the context and
- * the second call that the SRF macros cost: the executor takes a row that
- * comes with ExprSingleResult for the only one.  (In a select list beside a
- * function that returns more rows the row is repeated, as a scalar would be.)
+ * Answer a set-returning call with one row or none.
+ *
+ * In FROM, without the context and the second call that the SRF macros cost:
+ * the executor takes a row that comes with ExprSingleResult for the only one.
+ * In a select list that would be repeated beside a function that returns more
+ * rows, so there it is a set of one.  Only FROM prefers a tuplestore.
  */
 Datum
 narvik_one_row(FunctionCallInfo fcinfo, Datum row)
 {
-	set_info(fcinfo)->isDone = ExprSingleResult;
-	return row;
+	ReturnSetInfo *info = set_info(fcinfo);
+	HeapTupleHeader header = DatumGetHeapTupleHeader(row);
+	HeapTupleData tuple = {0};
+
+	if (info->allowedModes & SFRM_Materialize_Preferred)
+	{
+		info->isDone = ExprSingleResult;
+		return row;
+	}
+
+	tuple.t_len = HeapTupleHeaderGetDatumLength(header);
+	tuple.t_data = header;
+	InitMaterializedSRF(fcinfo, 0);
+	tuplestore_puttuple(info->setResult, &tuple);
+	PG_RETURN_NULL();
 }
 
 Datum

@@ -23,14 +23,9 @@
 
 #define MAX_USER_ID_BYTES	1024
 
-/*
- * No sum of a present time and a longer interval is a timestamp: the type
- * ends in the year 294276.
- */
-#define MAX_LIFETIME_DAYS	(292000 * 365.2425)
-
-/* From the year 1 to PostgreSQL's epoch: timestamps reach further back. */
-#define DAYS_AD				(1999 * 365.2425)
+/* For estimates of sums that have months. */
+#define DAYS_PER_CALENDAR_MONTH	(365.2425 / MONTHS_PER_YEAR)
+#define ESTIMATE_ERROR_DAYS		40
 
 int			narvik_session_expires_in = 30 * SECS_PER_DAY;
 int			narvik_max_sessions_per_user = 0;
@@ -65,67 +60,76 @@ narvik_policy_init(void)
 
 /* ---- arithmetic --------------------------------------------------------- */
 
-#define DAYS_PER_CALENDAR_MONTH	(365.2425 / MONTHS_PER_YEAR)
-
 /*
- * Whether a lifetime is positive and can be added to a present time without
- * leaving the range of timestamps on the way.  Anything may come from a
- * caller, or from a row that the table's owner changed.
+ * Whether an interval can be added (sign 1) or subtracted (sign -1) without
+ * leaving the range of timestamps on the way: PostgreSQL's functions raise an
+ * error then.  An estimate, wrong only within days of the range's ends.
  */
 static bool
-is_sane_lifetime(const Interval *lifetime)
+stays_in_range(TimestampTz from, const Interval *span, int sign)
 {
-	double		months = lifetime->month * DAYS_PER_CALENDAR_MONTH;
-	double		days = months + lifetime->day;
-	double		total = days + (double) lifetime->time / USECS_PER_DAY;
+	const double first = (double) MIN_TIMESTAMP / USECS_PER_DAY + ESTIMATE_ERROR_DAYS;
+	const double last = (double) END_TIMESTAMP / USECS_PER_DAY - ESTIMATE_ERROR_DAYS;
+	double		months = sign * span->month * DAYS_PER_CALENDAR_MONTH;
+	double		at_months = (double) from / USECS_PER_DAY + months;
+	double		at_days = at_months + (double) sign * span->day;
+	double		at_time = at_days + sign * ((double) span->time / USECS_PER_DAY);
 
-	if (lifetime->month != 0 && (months < 0 || days < 0))
-		return false;
-	return total > 0 && Max(Max(months, days), total) <= MAX_LIFETIME_DAYS;
+	return Min(Min(at_months, at_days), at_time) > first &&
+		Max(Max(at_months, at_days), at_time) < last;
 }
 
-/* The length of a sane lifetime that has no months. */
-static int64
-fixed_usecs(const Interval *lifetime)
+/* The length of an interval that has no months; false if it is too long. */
+static bool
+fixed_usecs(const Interval *span, int64 *usecs)
 {
-	return lifetime->day * USECS_PER_DAY + lifetime->time;
+	return !pg_mul_s64_overflow(span->day, USECS_PER_DAY, usecs) &&
+		!pg_add_s64_overflow(*usecs, span->time, usecs);
 }
 
 /*
- * Add a lifetime to a timestamp.  False if the lifetime is not sane, or the
- * sum is not a later timestamp.
+ * Add a lifetime to a timestamp.  False if the sum is no timestamp or not a
+ * later one: anything may come from a caller, or from a row that the table's
+ * owner changed.
  */
 static bool
 add_lifetime(TimestampTz from, const Interval *lifetime, TimestampTz *sum)
 {
-	if (!is_sane_lifetime(lifetime))
-		return false;
-
 	if (lifetime->month == 0)
 	{
-		if (pg_add_s64_overflow(from, fixed_usecs(lifetime), sum))
+		int64		usecs;
+
+		if (!fixed_usecs(lifetime, &usecs) ||
+			pg_add_s64_overflow(from, usecs, sum))
 			return false;
 	}
 	else
+	{
+		if (!stays_in_range(from, lifetime, 1))
+			return false;
 		*sum = DatumGetTimestamp(DirectFunctionCall2(timestamp_pl_interval,
 													 TimestampGetDatum(from),
 													 IntervalPGetDatum(lifetime)));
+	}
 	return *sum > from && IS_VALID_TIMESTAMP(*sum);
 }
 
 /*
- * The moment from which on a session is extended: half a sane lifetime before
- * it expires.  As early as can be if that lies before all timestamps.
+ * The moment from which on a session is extended: half a lifetime before it
+ * expires.  As early as can be if that lies before all timestamps.
  */
 static TimestampTz
 extension_due_at(TimestampTz expires_at, const Interval *lifetime)
 {
 	Interval   *half;
-	TimestampTz due_at;
 
 	if (lifetime->month == 0)
 	{
-		if (pg_sub_s64_overflow(expires_at, fixed_usecs(lifetime) / 2, &due_at))
+		int64		usecs;
+		TimestampTz due_at;
+
+		if (!fixed_usecs(lifetime, &usecs) ||
+			pg_sub_s64_overflow(expires_at, usecs / 2, &due_at))
 			return DT_NOBEGIN;
 		return due_at;
 	}
@@ -133,8 +137,7 @@ extension_due_at(TimestampTz expires_at, const Interval *lifetime)
 	half = DatumGetIntervalP(DirectFunctionCall2(interval_div,
 												 IntervalPGetDatum(lifetime),
 												 Float8GetDatum(2.0)));
-	if (half->month * DAYS_PER_CALENDAR_MONTH + half->day >=
-		(double) expires_at / USECS_PER_DAY + DAYS_AD)
+	if (!stays_in_range(expires_at, half, -1))
 		return DT_NOBEGIN;
 	return DatumGetTimestamp(DirectFunctionCall2(timestamp_mi_interval,
 												 TimestampGetDatum(expires_at),

@@ -133,12 +133,15 @@ report_altered_table(const char *detail)
  * Columns may be added behind ours, but ours must be as they were.
  */
 static void
-check_columns(Relation rel)
+check_table(Relation rel)
 {
 	TupleDesc	desc = RelationGetDescr(rel);
 
 	if (rel->rd_rel->relkind != RELKIND_RELATION)
 		report_altered_table("It is not an ordinary table.");
+	/* A plan that a rule replaced does not notice when the rule is dropped. */
+	if (rel->rd_rules != NULL)
+		report_altered_table("It has rules.");
 
 	for (int i = 0; i < Natts_narvik; i++)
 	{
@@ -148,10 +151,21 @@ check_columns(Relation rel)
 			strcmp(NameStr(att->attname), columns[i].name) != 0)
 			report_altered_table(psprintf(_("Column \"%s\" is missing."),
 										  columns[i].name));
-		if (att->atttypid != columns[i].type)
+		if (att->atttypid != columns[i].type || att->atttypmod != -1)
 			report_altered_table(psprintf(_("Column \"%s\" has another type."),
 										  columns[i].name));
 	}
+}
+
+/*
+ * For a row that cannot be: constraints can be dropped, and the C code must
+ * not take a null for a pointer.
+ */
+void
+narvik_report_bad_column(const char *column)
+{
+	report_altered_table(psprintf(_("Column \"%s\" of a row has a value that narvik did not write."),
+								  column));
 }
 
 /*
@@ -214,7 +228,7 @@ narvik_relation_open(LOCKMODE lockmode, Oid *id_index)
 		}
 		if (unchanged && !verified)
 		{
-			check_columns(rel);
+			check_table(rel);
 			known_id_index = find_id_index(rel);
 			verified = unchanged;
 		}

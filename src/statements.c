@@ -286,16 +286,27 @@ insert_values(const NarvikSession *session, Datum *values, char *nulls)
 	values[7] = Int32GetDatum(purge_hour(terms->expires_at));
 }
 
-/*
- * A copy of a column of a result row in the caller's memory context, whole
- * and uncompressed.  The column is known not to be null.
- */
+/* A column of a result row that must not be null. */
 static Datum
-result_column(const Run *run, uint64 row, int column)
+result_column(uint64 row, int column)
 {
 	bool		isnull;
 	Datum		datum = SPI_getbinval(SPI_tuptable->vals[row],
 									  SPI_tuptable->tupdesc, column, &isnull);
+
+	if (isnull)
+		narvik_report_bad_column(SPI_fname(SPI_tuptable->tupdesc, column));
+	return datum;
+}
+
+/*
+ * The same, of variable length: a copy in the caller's memory context, whole
+ * and uncompressed.
+ */
+static Datum
+result_column_copy(const Run *run, uint64 row, int column)
+{
+	Datum		datum = result_column(row, column);
 	MemoryContext old = MemoryContextSwitchTo(run->caller_context);
 
 	datum = PointerGetDatum(PG_DETOAST_DATUM_COPY(datum));
@@ -307,22 +318,21 @@ result_column(const Run *run, uint64 row, int column)
 static void
 session_from_result(const Run *run, uint64 row, NarvikSession *session)
 {
-	HeapTuple	tuple = SPI_tuptable->vals[row];
-	TupleDesc	desc = SPI_tuptable->tupdesc;
 	NarvikTerms *terms = &session->terms;
-	bool		isnull;
+	bool		no_lifetime;
 	Datum		lifetime;
 
 	ItemPointerSetInvalid(&session->tid);
-	session->user_id = DatumGetTextP(result_column(run, row, 1));
-	terms->created_at = DatumGetTimestampTz(SPI_getbinval(tuple, desc, 2, &isnull));
-	terms->expires_at = DatumGetTimestampTz(SPI_getbinval(tuple, desc, 3, &isnull));
-	lifetime = SPI_getbinval(tuple, desc, 4, &isnull);
-	terms->has_lifetime = !isnull;
+	session->user_id = DatumGetTextP(result_column_copy(run, row, 1));
+	terms->created_at = DatumGetTimestampTz(result_column(row, 2));
+	terms->expires_at = DatumGetTimestampTz(result_column(row, 3));
+	lifetime = SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc,
+							 4, &no_lifetime);
+	terms->has_lifetime = !no_lifetime;
 	if (terms->has_lifetime)
 		terms->lifetime = *DatumGetIntervalP(lifetime);
-	terms->sliding = DatumGetBool(SPI_getbinval(tuple, desc, 5, &isnull));
-	session->data = DatumGetJsonbP(result_column(run, row, 6));
+	terms->sliding = DatumGetBool(result_column(row, 5));
+	session->data = DatumGetJsonbP(result_column_copy(run, row, 6));
 }
 
 /* ---- a row that store.c holds ------------------------------------------- */
@@ -397,7 +407,10 @@ narvik_store_insert(const NarvikSession *session)
 
 	make_room(session);
 	insert_values(session, values, nulls);
-	(void) count_run(&insert_session, values, nulls);
+	if (count_run(&insert_session, values, nulls) != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
+				 errmsg("a trigger kept the session from being stored")));
 }
 
 /* False if there is a session with this id. */
@@ -493,7 +506,7 @@ narvik_store_update_data(const unsigned char *id, Jsonb *patch, TimestampTz now)
 	values[4] = TimestampTzGetDatum(narvik_oldest_allowed(now));
 	begin_run(&run, &update_data, values, NULL, InvalidSnapshot, false);
 	if (SPI_processed > 0)
-		data = DatumGetJsonbP(result_column(&run, 0, 1));
+		data = DatumGetJsonbP(result_column_copy(&run, 0, 1));
 	end_run(&run);
 	return data;
 }
@@ -559,8 +572,10 @@ narvik_store_list_for_user(const text *user_id, TimestampTz now)
 		sessions = lappend(sessions, session);
 		MemoryContextSwitchTo(spi_context);
 		session_from_result(&run, row, session);
-		id = DatumGetByteaP(result_column(&run, row, 7));
-		memcpy(session->id, VARDATA(id), NARVIK_ID_BYTES);
+		id = DatumGetByteaPP(result_column(row, 7));
+		if (VARSIZE_ANY_EXHDR(id) != NARVIK_ID_BYTES)
+			narvik_report_bad_column("id");
+		memcpy(session->id, VARDATA_ANY(id), NARVIK_ID_BYTES);
 	}
 	end_run(&run);
 	return sessions;

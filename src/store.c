@@ -79,12 +79,8 @@ session_from_slot(TupleTableSlot *slot, const unsigned char *id,
 	for (int attnum = 1; attnum <= Natts_narvik; attnum++)
 	{
 		if (slot->tts_isnull[attnum - 1] && attnum != Anum_narvik_lifetime)
-			ereport(ERROR,
-					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("a session's column \"%s\" is null",
-							NameStr(TupleDescAttr(slot->tts_tupleDescriptor,
-												  attnum - 1)->attname)),
-					 errhint("Put back the NOT NULL constraints of the table of sessions.")));
+			narvik_report_bad_column(NameStr(TupleDescAttr(slot->tts_tupleDescriptor,
+													 attnum - 1)->attname));
 	}
 
 	session->tid = slot->tts_tid;
