@@ -1,0 +1,222 @@
+# Common ground of the scripts in this folder, which source it and then call
+# prepare: Debian's packages, a private PostgreSQL with narvik in it, and
+# throwaway servers.  Nothing outside a temporary folder changes, except that
+# missing packages get installed.
+#
+# Environment: KEEP=1 leaves the temporary folder behind; TMPDIR says where it
+# is made; PG_MAJOR picks another PostgreSQL than the distribution's own.
+
+set -euo pipefail
+
+# Packages need root, and root can become postgres, which initdb insists on.
+# sudo may refuse to pass the environment on, so hand over what matters.
+if ((EUID != 0)); then
+	command -v sudo >/dev/null || { echo "run $0 as root, or install sudo" >&2; exit 1; }
+	handed=()
+	for name in KEEP TMPDIR PG_MAJOR http_proxy https_proxy no_proxy; do
+		[[ -v $name ]] && handed+=("$name=${!name}")
+	done
+	exec sudo -- env "${handed[@]}" bash "$0" "$@"
+fi
+
+# A user's PATH need not hold the folders where the tools of root are.
+export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8
+umask 022
+
+PROJECT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+NO_MAIN_CLUSTER=/etc/postgresql-common/createcluster.d/narvik-scripts.conf
+WORK= SOCKETS= CHILD= PGBIN= PGHOST=
+
+die() {
+	echo "$*" >&2
+	exit 1
+}
+
+# quietly <log> command...: its output matters only if it fails.
+quietly() {
+	local log=$WORK/$1.log
+	shift
+	"$@" >"$log" 2>&1 || { cat "$log" >&2; return 1; }
+}
+
+# ---- leaving ----------------------------------------------------------------
+
+# A server is known by its pid file; a test that crashed one leaves a stale
+# file, whose pid may be another process by now.
+stop_servers() {
+	local file pid
+	find "$WORK" -name postmaster.pid | while IFS= read -r file; do
+		read -r pid <"$file" || continue
+		[[ ! -d /proc/self || /proc/$pid/cwd -ef ${file%/*} ]] || continue
+		as_postgres pg_ctl -s -D "${file%/*}" -m immediate stop </dev/null
+	done
+}
+
+leave() {
+	local status=${1:-$?}
+	trap '' INT TERM HUP
+	set +e
+	if [[ $CHILD ]]; then
+		kill -TERM -- "-$CHILD" 2>/dev/null
+		wait "$CHILD"
+	fi
+	allow_main_cluster
+	if [[ $WORK ]]; then
+		[[ $PGBIN ]] && stop_servers
+		if [[ ${KEEP:-} == 1 ]]; then
+			echo "kept: $WORK" >&2
+		else
+			rm -rf "$WORK" "$SOCKETS"
+		fi
+	fi
+	exit "$status"
+}
+trap leave EXIT
+trap 'exit 129' HUP
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+# ---- packages ---------------------------------------------------------------
+
+installed() {
+	[[ $(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null) == installed ]]
+}
+
+# Installing a server makes Debian create and start a cluster "main".  Nobody
+# asked for one: a drop-in says so for as long as apt runs.
+forbid_main_cluster() {
+	mkdir -p "${NO_MAIN_CLUSTER%/*}"
+	echo "create_main_cluster = off" >"$NO_MAIN_CLUSTER"
+}
+
+allow_main_cluster() {
+	if [[ -e $NO_MAIN_CLUSTER ]]; then
+		rm -f "$NO_MAIN_CLUSTER"
+		rmdir --ignore-fail-on-non-empty "${NO_MAIN_CLUSTER%/*}"
+	fi
+}
+
+# The version Debian's metapackage stands for: its own where it is installed,
+# else the one apt would install.
+distribution_major() {
+	{ dpkg-query -W -f '${Status} ${Depends}\n' postgresql 2>/dev/null | grep '^install ok installed' ||
+		apt-cache show --no-all-versions postgresql 2>/dev/null | grep '^Depends:'; } |
+		sed -nE 's/.*\bpostgresql-([0-9]+).*/\1/p'
+}
+
+apt_get() {
+	apt-get -q -y -o DPkg::Lock::Timeout=300 --no-install-recommends "$@"
+}
+
+install_packages() {
+	local package missing=() updated=
+
+	PG_MAJOR=${PG_MAJOR:-$(distribution_major || true)}
+	if [[ -z $PG_MAJOR ]]; then
+		quietly apt-update apt_get update
+		updated=1
+		PG_MAJOR=$(distribution_major) || die "apt knows no package postgresql"
+	fi
+	for package in "postgresql-$PG_MAJOR" "postgresql-server-dev-$PG_MAJOR" gcc libc6-dev make "$@"; do
+		installed "$package" || missing+=("$package")
+	done
+	if ((${#missing[@]})); then
+		echo "installing ${missing[*]}"
+		[[ $updated ]] || quietly apt-update apt_get update
+		forbid_main_cluster
+		quietly apt-install apt_get install "${missing[@]}"
+		allow_main_cluster
+	fi
+}
+
+# ---- the private PostgreSQL -------------------------------------------------
+
+# Runs a command as postgres, from an environment where nothing of the caller's
+# (PGHOST, PERL5LIB, MAKEFLAGS, LANG) can sway it.  It runs in the background
+# and in a session of its own, because bash would not run our traps before a
+# command in the foreground has ended, and so that the traps can end all of it.
+as_postgres() {
+	local status=0
+	setsid setpriv --reuid=postgres --regid=postgres --init-groups \
+		env -i PATH="$PGBIN:/usr/bin:/bin" HOME="$WORK/home" LANG=C.UTF-8 \
+		TMPDIR="$SOCKETS" PGHOST="$PGHOST" "$@" <&0 &
+	CHILD=$!
+	wait "$CHILD" || status=$?
+	CHILD=
+	return "$status"
+}
+
+# WORK stays root's: postgres owns only folders inside it, so that it cannot
+# lead root's own writing astray.
+make_work_folder() {
+	# postgres has to get there: a TMPDIR that is its user's alone will not do.
+	setpriv --reuid=nobody --regid=nogroup --clear-groups test -x "${TMPDIR:-/tmp}" || TMPDIR=/tmp
+	WORK=$(mktemp -d -t narvik.XXXXXX)
+	SOCKETS=$WORK/s
+	# A socket's path is limited to 107 bytes, and tests add some of their own.
+	((${#SOCKETS} <= 50)) || SOCKETS=$(mktemp -d /tmp/narvik.XXXXXX)
+}
+
+share_work_folder() {
+	chgrp postgres "$WORK" && chmod 0750 "$WORK"
+	install -d -o postgres -g postgres -m 0700 "$WORK/home" "$WORK/src" "$SOCKETS"
+	cd "$WORK"
+}
+
+# The checkout may be unreadable for postgres and is never written to.
+copy_sources() { # copy_sources <folder>
+	tar -C "$PROJECT" --exclude=./.git --exclude='*.o' --exclude='*.so' --exclude='*.bc' \
+		--exclude=./tmp_check --exclude=./results --exclude=./output_iso -cf - . |
+		tar -C "$1" --no-same-owner -xf -
+}
+
+# PostgreSQL's programs find their libraries and share files relative to where
+# they themselves really are.  So copies of the programs beside links to all the
+# rest are a full PostgreSQL, and narvik gets installed nowhere else.
+stage_postgresql() {
+	local lib=usr/lib/postgresql/$PG_MAJOR share=usr/share/postgresql/$PG_MAJOR
+	PGBIN=$WORK/stage/$lib/bin
+	mkdir -p "$WORK/stage/$lib" "$WORK/stage/${share%/*}" "$WORK/stage/usr/include"
+	cp -a "/$lib/bin" "$WORK/stage/$lib/"
+	cp -as "/$lib/lib" "$WORK/stage/$lib/"
+	cp -as "/$share" "$WORK/stage/${share%/*}/"
+	ln -s /usr/include/postgresql "$WORK/stage/usr/include/postgresql"
+	chown -hR postgres: "$WORK/stage"
+	# Bitcode would serve inlining by JIT only.
+	MAKE=(make -s -C "$WORK/src" PG_CONFIG="$PGBIN/pg_config" with_llvm=no)
+}
+
+build_and_install() { # build_and_install [variable=value...]
+	quietly build as_postgres "${MAKE[@]}" -j"$(nproc)" "$@" all install
+}
+
+# prepare [package...]: everything up to, not including, the build.
+prepare() {
+	make_work_folder
+	install_packages "$@"
+	share_work_folder
+	copy_sources "$WORK/src"
+	chown -R postgres: "$WORK/src"
+	stage_postgresql
+}
+
+# ---- throwaway servers ------------------------------------------------------
+
+# start_server <name> [configuration line...]: later commands talk to it.
+# No port can clash: its only door is a socket in its own folder.
+start_server() {
+	local home=$WORK/$1
+	PGHOST=$SOCKETS/$1
+	shift
+	install -d -o postgres -g postgres -m 0700 "$home" "$PGHOST"
+	quietly initdb as_postgres initdb -D "$home/data" -A trust --no-sync --locale=C.UTF-8 --encoding=UTF8
+	printf '%s\n' "listen_addresses = ''" "unix_socket_directories = '$PGHOST'" "fsync = off" "$@" \
+		>>"$home/data/postgresql.conf"
+	as_postgres pg_ctl -s -w -D "$home/data" -l "$home/server.log" start ||
+		{ cat "$home/server.log" >&2; return 1; }
+}
+
+stop_server() {
+	as_postgres pg_ctl -s -w -D "$WORK/$1/data" -m fast stop
+}
