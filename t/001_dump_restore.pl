@@ -1,0 +1,175 @@
+# pg_dump carries the sessions: after a restore the same tokens are valid, with
+# the same data and flags, the same roles may call, and new sessions can be made.
+
+use strict;
+use warnings;
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $source = PostgreSQL::Test::Cluster->new('source');
+$source->init;
+$source->start;
+
+# Restored into: the same cluster, and one that has never seen narvik.
+my $other = PostgreSQL::Test::Cluster->new('other');
+$other->init;
+$other->start;
+
+$_->safe_psql('postgres', 'CREATE ROLE app LOGIN') for ($source, $other);
+
+# One database with everything in public, one with narvik and pgcrypto in
+# schemas of their own.
+$source->safe_psql('postgres', 'CREATE DATABASE plain_schema');
+$source->safe_psql('plain_schema', 'CREATE EXTENSION narvik CASCADE');
+$source->safe_psql('postgres', 'CREATE DATABASE own_schema');
+$source->safe_psql(
+	'own_schema', q{
+	CREATE SCHEMA crypto; CREATE EXTENSION pgcrypto SCHEMA crypto;
+	CREATE SCHEMA auth; CREATE EXTENSION narvik SCHEMA auth;
+	GRANT USAGE ON SCHEMA auth TO app;
+	ALTER DATABASE own_schema SET search_path = auth, public;
+});
+
+# Every column as it stands in the table.
+my $all_rows = q{
+	SELECT s.*, round(extract(epoch FROM expires_at - created_at))
+	FROM narvik_sessions AS s ORDER BY seq};
+
+# Who may call what; the app role's grants are what a restore could lose.
+my $all_grants = q{
+	SELECT p.proname, a.grantee::regrole, a.privilege_type
+	FROM pg_proc AS p
+	JOIN pg_depend AS d ON d.objid = p.oid AND d.classid = 'pg_proc'::regclass
+		 AND d.deptype = 'e'
+	JOIN pg_extension AS e ON e.oid = d.refobjid AND e.extname = 'narvik'
+	CROSS JOIN aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) AS a
+	ORDER BY p.oid::regprocedure::text, a.grantee::regrole::text};
+
+sub make_sessions
+{
+	my ($db) = @_;
+
+	$source->safe_psql(
+		$db, q{
+		GRANT EXECUTE ON FUNCTION narvik_validate_session(text),
+			narvik_create_session(text, jsonb, interval, boolean) TO app;
+	});
+	return split /\n/, $source->safe_psql(
+		$db, q{
+		SELECT (narvik_create_session('alice', '{"cart": [1, 2], "name": "Ålice"}')).token;
+		SELECT (narvik_create_session('bob', '{}', '2 hours', false)).token;
+		SELECT (narvik_create_session('carol', expires_in => '1 month 3 days')).token;
+		SELECT (narvik_create_session('dave', jsonb_build_object('big', repeat('x', 100000)))).token;
+		DO $$ BEGIN
+			PERFORM narvik_save_session(narvik_session_id('expired'), 'erin', now() - interval '1 day');
+		END $$;
+	});
+}
+
+# Drops what restores can differ in: the clock does not run in these columns.
+my $describe = q{SELECT user_id, data, new, extended, created_at, expires_at
+	FROM narvik_validate_session('%s')};
+
+sub check_restored
+{
+	my ($db, $node, $restored, $how, @tokens) = @_;
+
+	is($node->safe_psql($restored, $all_rows),
+		$source->safe_psql($db, $all_rows),
+		"$how: every row is back, column by column");
+	is($node->safe_psql($restored, $all_grants),
+		$source->safe_psql($db, $all_grants),
+		"$how: the same roles may call the same functions");
+	foreach my $token (@tokens)
+	{
+		my $answer = $node->safe_psql($restored, sprintf($describe, $token));
+		isnt($answer, '', "$how: a token is valid");
+		is($answer, $source->safe_psql($db, sprintf($describe, $token)),
+			"$how: its session has the same user, data and times");
+	}
+	is( $node->safe_psql(
+			$restored, q{SELECT count(*) FROM narvik_validate_session('expired')}),
+		'0',
+		"$how: an expired session stays expired");
+
+	# As the application would, with the grants that were restored.
+	my $app = $node->connstr($restored) . ' user=app';
+	is( $node->safe_psql(
+			$restored,
+			"SELECT user_id FROM narvik_validate_session('$tokens[0]')",
+			connstr => $app),
+		'alice',
+		"$how: the application role validates");
+	is( $node->safe_psql(
+			$restored,
+			q{SELECT count((narvik_create_session('frank')).token) FROM generate_series(1, 3)},
+			connstr => $app),
+		'3',
+		"$how: the application role logs somebody in");
+	is( $node->safe_psql(
+			$restored, q{
+			SELECT count(DISTINCT seq) = count(*)
+				   AND min(seq) FILTER (WHERE user_id = 'frank')
+					   > max(seq) FILTER (WHERE user_id <> 'frank')
+			FROM narvik_sessions}),
+		't',
+		"$how: the numbering goes on where it stood");
+	is( $node->psql($restored, 'TABLE narvik_sessions', connstr => $app,
+			stderr => \my $ignored),
+		3,
+		"$how: the application role still cannot read the table");
+	return;
+}
+
+foreach my $db ('plain_schema', 'own_schema')
+{
+	my @tokens = make_sessions($db);
+	is(scalar @tokens, 4, "$db: sessions made");
+
+	my $dir = PostgreSQL::Test::Utils::tempdir();
+	$source->command_ok(
+		[ 'pg_dump', '-d', $source->connstr($db), '--create', '-f', "$dir/create.sql" ],
+		"$db: pg_dump --create");
+	$source->command_ok(
+		[ 'pg_dump', '-d', $source->connstr($db), '-f', "$dir/plain.sql" ],
+		"$db: pg_dump");
+	$source->command_ok(
+		[ 'pg_dump', '-d', $source->connstr($db), '--column-inserts', '-f', "$dir/inserts.sql" ],
+		"$db: pg_dump --column-inserts");
+	$source->command_ok(
+		[ 'pg_dump', '-d', $source->connstr($db), '-Fc', '-f', "$dir/custom" ],
+		"$db: pg_dump -Fc");
+
+	foreach my $node ($source, $other)
+	{
+		foreach my $format ('plain.sql', 'inserts.sql', 'custom')
+		{
+			my $restored = "${db}_" . ($format =~ s/\W/_/r);
+			my $how = join(' ', $db, $format, 'into', $node->name);
+			my @restore =
+			  $format eq 'custom'
+			  ? ('pg_restore', '--exit-on-error', '-d')
+			  : ('psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-f', "$dir/$format", '-d');
+
+			$node->safe_psql('postgres', "CREATE DATABASE $restored TEMPLATE template0");
+			$node->safe_psql('postgres',
+				"ALTER DATABASE $restored SET search_path = auth, public");
+			$node->command_ok(
+				[ @restore, $node->connstr($restored),
+					$format eq 'custom' ? "$dir/custom" : () ],
+				"$how: restored without an error");
+			check_restored($db, $node, $restored, $how, @tokens);
+		}
+	}
+
+	# With the database and its settings, as a move to another server is done.
+	$other->command_ok(
+		[ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-d', $other->connstr('postgres'),
+			'-f', "$dir/create.sql" ],
+		"$db --create into other: restored without an error");
+	check_restored($db, $other, $db, "$db --create into other", @tokens);
+}
+
+done_testing();
