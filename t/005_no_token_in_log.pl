@@ -196,14 +196,16 @@ like($log, qr/Query Text: (?!SELECT count)[^\n]*narvik_sessions/,
 like($log, qr/LOCATION:/, 'it is verbose');
 like($log, qr/DEBUG:/, 'and holds debug messages');
 
-# Plants: a log line and rows.
+# Plants: log lines and rows.  What goes into the real log is hexadecimal, because
+# the logs of all tests are searched for tokens once more.
 $session->query_safe(
 	q{
 	CREATE TABLE planted AS SELECT token FROM made LIMIT 3;
-	DO $$ BEGIN RAISE LOG 'planted %', (SELECT token FROM made LIMIT 1); END $$;
+	DO $$ BEGIN RAISE LOG 'planted %', (SELECT encode(token::bytea, 'hex') FROM planted LIMIT 1); END $$;
 });
 $session->quit;
-is(tokens_in(slurp_file($node->logfile)), 1, 'a token planted in the log is found');
+is(tokens_in(slurp_file($node->logfile)), 1, 'a token planted in the log is found, as hexadecimal');
+is(tokens_in("${log}LOG:  planted $tokens[0]\n"), 1, 'and so it is as text');
 is( tokens_in($node->safe_psql('postgres', q{SELECT encode(token::bytea, 'hex') FROM planted})),
 	3, 'tokens planted in a table are found, as hexadecimal too');
 
@@ -232,7 +234,8 @@ my $found = files_with_tokens();
 my ($table) = grep { /^base\// } keys %$found;
 my ($wal) = grep { /^pg_wal\// } keys %$found;
 is($found->{ $table // 'none' }, 3, 'the planted table is found on disk');
-is($found->{ $wal // 'none' }, 3, 'and in the WAL');
+# The border of a WAL page can cut one of them in two.
+cmp_ok($found->{ $wal // 'none' } // 0, '>=', 2, 'and in the WAL');
 is_deeply([ sort keys %$found ], [ sort grep { defined } $table, $wal ],
 	'no token in any other file of the cluster')
   or diag(explain($found));
