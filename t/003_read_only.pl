@@ -58,6 +58,14 @@ sub sqlstate
 	return $err =~ /ERROR:\s+(\w{5})/ ? $1 : "no error, answer '$out'";
 }
 
+# What a connection sees, errors included.
+sub output
+{
+	my ($node, $sql) = @_;
+	my ($rc, $out, $err) = $node->psql('postgres', $sql);
+	return $out . $err;
+}
+
 # Every byte of the table and of its indexes, page headers (LSN) included.
 sub pages
 {
@@ -94,8 +102,7 @@ foreach my $begin (
 	'SET default_transaction_read_only = on; BEGIN',
 	'BEGIN; SET LOCAL transaction_read_only = on')
 {
-	is( $primary->safe_psql(
-			'postgres',
+	is( output($primary,
 			"$begin; $answers SELECT pg_current_xact_id_if_assigned() IS NULL; COMMIT"),
 		"$expected\nt",
 		"$begin: answers, unextended, and takes no transaction id");
@@ -128,9 +135,9 @@ $standby->start;
 $primary->wait_for_catchup($standby, 'replay', $primary->lsn('insert'));
 
 my $log_start = -s $standby->logfile;
-is($standby->safe_psql('postgres', $answers),
+is(output($standby, $answers),
 	$expected, 'a hot standby answers, unextended');
-is( $standby->safe_psql('postgres',
+is( output($standby,
 		"BEGIN ISOLATION LEVEL REPEATABLE READ; $answers COMMIT"),
 	$expected,
 	'and under REPEATABLE READ');
