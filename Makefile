@@ -25,6 +25,9 @@ REGRESS = $(patsubst sql/%.sql,%,$(sort $(wildcard sql/*.sql)))
 ISOLATION = $(patsubst specs/%.spec,%,$(sort $(wildcard specs/*.spec)))
 ISOLATION_OPTS = --load-extension=pgcrypto --load-extension=narvik
 TAP_TESTS = 1
+# The tests have text that not every encoding has.
+ENCODING = UTF8
+NO_LOCALE = 1
 
 PG_CONFIG ?= pg_config
 # Warnings are ours to mend, those inside the server's headers are not.

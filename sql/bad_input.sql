@@ -110,7 +110,7 @@ SELECT count(*), bool_and(expires_at = '2100-01-01 00:00+00' AND data = '{}') AS
 SELECT narvik_delete_sessions_for_user('alice');
 
 -- The last values accepted: 1 and 1024 bytes of user id.
-SELECT octet_length(c.user_id) AS bytes, length(c.user_id) AS characters
+SELECT octet_length(c.user_id) AS bytes
 FROM unnest(ARRAY['x', repeat('x', 1024), repeat('é', 512)]) u, LATERAL narvik_create_session(u) c;
 SELECT narvik_delete_sessions_for_user(u) FROM unnest(ARRAY['x', repeat('x', 1024), repeat('é', 512)]) u;
 

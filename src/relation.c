@@ -24,6 +24,7 @@
 #include "catalog/pg_extension_d.h"
 #include "catalog/pg_type_d.h"
 #include "commands/extension.h"
+#include "miscadmin.h"
 #include "utils/fmgroids.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -213,6 +214,7 @@ narvik_relation_open(LOCKMODE lockmode, Oid *id_index)
 	{
 		Relation	rel;
 
+		CHECK_FOR_INTERRUPTS();
 		if (!verified)
 		{
 			known_relid = find_member_table(get_extension_oid("narvik", false));

@@ -26,13 +26,13 @@ $node->safe_psql(
 	END $$;
 });
 
-# A pgbench client that meets an error stops and pgbench fails, so a passing run
-# had no error in it.
+# A pgbench client that meets an error stops and pgbench fails, but for deadlocks
+# and serialization failures, which it counts.
 sub run_clients
 {
 	my ($name, $options, %scripts) = @_;
 	$node->pgbench("--no-vacuum --client=8 --jobs=2 $options",
-		0, [qr/transactions actually processed|number of transactions/],
+		0, [qr/number of failed transactions: 0 /],
 		[qr/^(?!.*(?:ERROR|aborted))/s], "$name: no connection met an error", \%scripts);
 	return;
 }
@@ -41,7 +41,7 @@ sub run_clients
 
 $node->safe_psql(
 	'postgres', q{
-	CREATE TABLE sliding AS SELECT token, expires_at FROM narvik_create_session('u', '{}', '1 second');
+	CREATE TABLE sliding AS SELECT token, expires_at FROM narvik_create_session('u', '{}', '3 seconds');
 });
 my $validate = q{
 	INSERT INTO answers
@@ -49,17 +49,17 @@ my $validate = q{
 	FROM sliding AS s, narvik_validate_session(s.token) AS v};
 run_clients(
 	'validation',
-	'--time=4',
+	'--time=8',
 	'008_read_committed@3' => "$validate;",
 	'008_repeatable_read@1' => "BEGIN ISOLATION LEVEL REPEATABLE READ; $validate; COMMIT;");
 my $extensions = $node->safe_psql('postgres', 'SELECT count(*) FROM answers WHERE extended');
-cmp_ok($extensions, '>=', 4, 'the session was extended again and again');
+cmp_ok($extensions, '>=', 3, 'the session was extended again and again');
 is( $node->safe_psql(
 		'postgres', q{
 		SELECT count(*) FROM (
 			SELECT expires_at - lag(expires_at) OVER (ORDER BY expires_at) AS step
 			FROM answers WHERE extended) AS s
-		WHERE step < interval '0.5 seconds'}),
+		WHERE step < interval '1.5 seconds'}),
 	'0', 'never twice for the same half life');
 is( $node->safe_psql(
 		'postgres', q{
