@@ -68,7 +68,7 @@ sub make_sessions
 	});
 }
 
-# Drops what restores can differ in: the clock does not run in these columns.
+# What validation answers, times included: none of these sessions is due.
 my $describe = q{SELECT user_id, data, new, extended, created_at, expires_at
 	FROM narvik_validate_session('%s')};
 

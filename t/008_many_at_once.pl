@@ -32,7 +32,7 @@ sub run_clients
 {
 	my ($name, $options, %scripts) = @_;
 	$node->pgbench("--no-vacuum --client=8 --jobs=2 $options",
-		0, [qr/number of failed transactions: 0 /],
+		0, [qr/^number of failed transactions: 0 /m],
 		[qr/^(?!.*(?:ERROR|aborted))/s], "$name: no connection met an error", \%scripts);
 	return;
 }
