@@ -6,9 +6,11 @@ OBJS = \
 	src/narvik.o \
 	src/session.o \
 	src/callbacks.o \
+	src/worker.o \
 	src/purge.o \
 	src/cookie_functions.o \
 	src/store.o \
+	src/stats.o \
 	src/statements.o \
 	src/relation.o \
 	src/policy.o \

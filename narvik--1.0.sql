@@ -191,6 +191,41 @@ AS 'MODULE_PATHNAME' LANGUAGE C STABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION narvik_read_cookie(text) IS
 'the session cookie''s value out of a Cookie request header, or NULL';
 
+/* ---- counters ----------------------------------------------------------- */
+
+CREATE FUNCTION narvik_stats(OUT created bigint, OUT validated bigint, OUT rejected bigint,
+							 OUT expired bigint, OUT extended bigint, OUT invalidated bigint,
+							 OUT rotated bigint, OUT purged bigint, OUT purge_runs bigint,
+							 OUT last_purge_at timestamptz, OUT last_purge_rows bigint,
+							 OUT last_purge_ms bigint, OUT last_purge_error text,
+							 OUT stats_reset timestamptz)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 1;
+COMMENT ON FUNCTION narvik_stats() IS 'the row of the view narvik_stats';
+
+CREATE VIEW narvik_stats AS SELECT * FROM narvik_stats();
+COMMENT ON VIEW narvik_stats IS
+'what was done with sessions in this database since stats_reset; empty unless narvik is in shared_preload_libraries';
+COMMENT ON COLUMN narvik_stats.created IS 'sessions created or saved';
+COMMENT ON COLUMN narvik_stats.validated IS 'validations that found a live session';
+COMMENT ON COLUMN narvik_stats.rejected IS 'validations of a token without a session';
+COMMENT ON COLUMN narvik_stats.expired IS 'validations of a token whose session had expired';
+COMMENT ON COLUMN narvik_stats.extended IS 'validations that extended the session';
+COMMENT ON COLUMN narvik_stats.invalidated IS 'sessions deleted before they expired, by session or by user';
+COMMENT ON COLUMN narvik_stats.rotated IS 'sessions that got a new token';
+COMMENT ON COLUMN narvik_stats.purged IS 'expired sessions deleted by the purge worker or narvik_delete_all_expired_sessions()';
+COMMENT ON COLUMN narvik_stats.purge_runs IS 'visits of the purge worker that ended well';
+COMMENT ON COLUMN narvik_stats.last_purge_at IS 'when the last of them ended';
+COMMENT ON COLUMN narvik_stats.last_purge_rows IS 'how many sessions it deleted';
+COMMENT ON COLUMN narvik_stats.last_purge_ms IS 'how long it took, in milliseconds';
+COMMENT ON COLUMN narvik_stats.last_purge_error IS 'why the purge worker failed, if it failed since';
+COMMENT ON COLUMN narvik_stats.stats_reset IS 'since when is counted';
+
+CREATE FUNCTION narvik_reset_stats()
+RETURNS void
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION narvik_reset_stats() IS 'sets the counters of this database to zero';
+
 /* ---- who may call ------------------------------------------------------- */
 
 /*
@@ -209,5 +244,11 @@ REVOKE ALL ON FUNCTION
 	narvik_save_session(text, text, timestamptz, jsonb),
 	narvik_fetch_session(text),
 	narvik_update_session_expiry(text, timestamptz),
-	narvik_delete_session(text)
+	narvik_delete_session(text),
+	narvik_stats(),
+	narvik_reset_stats()
 FROM PUBLIC;
+
+REVOKE ALL ON narvik_stats FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION narvik_stats() TO pg_read_all_stats;
+GRANT SELECT ON narvik_stats TO pg_read_all_stats;

@@ -16,6 +16,7 @@
 #include "utils/builtins.h"
 
 #include "call.h"
+#include "stats.h"
 #include "store.h"
 
 PG_FUNCTION_INFO_V1(narvik_save_session);
@@ -58,6 +59,7 @@ narvik_save_session(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNIQUE_VIOLATION),
 				 errmsg("session already exists")));
+	narvik_count(NARVIK_CREATED, 1);
 	PG_RETURN_VOID();
 }
 
@@ -109,7 +111,10 @@ Datum
 narvik_delete_session(PG_FUNCTION_ARGS)
 {
 	unsigned char id[NARVIK_ID_BYTES];
+	bool		deleted;
 
 	PreventCommandIfReadOnly("narvik_delete_session()");
-	PG_RETURN_BOOL(narvik_id_arg(fcinfo, 0, id) && narvik_store_delete(id));
+	deleted = narvik_id_arg(fcinfo, 0, id) && narvik_store_delete(id);
+	narvik_count(NARVIK_INVALIDATED, deleted);
+	PG_RETURN_BOOL(deleted);
 }

@@ -9,6 +9,7 @@
 #define NARVIK_COMPAT_H
 
 #include "access/genam.h"
+#include "postmaster/bgworker.h"
 
 /* 16 moved the varlena macros out of postgres.h. */
 #if PG_VERSION_NUM >= 160000
@@ -31,5 +32,15 @@ narvik_index_beginscan(Relation heap, Relation index, Snapshot snapshot,
 	return index_beginscan(heap, index, snapshot, nkeys, 0);
 #endif
 }
+
+/*
+ * 19 lets DROP DATABASE and its like terminate a background worker that says
+ * it may be.
+ */
+#ifdef BGWORKER_INTERRUPTIBLE
+#define NARVIK_BGWORKER_INTERRUPTIBLE	BGWORKER_INTERRUPTIBLE
+#else
+#define NARVIK_BGWORKER_INTERRUPTIBLE	0
+#endif
 
 #endif							/* NARVIK_COMPAT_H */

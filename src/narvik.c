@@ -12,7 +12,10 @@
 
 #include "cookie_functions.h"
 #include "policy.h"
+#include "purge.h"
 #include "relation.h"
+#include "stats.h"
+#include "worker.h"
 
 PG_MODULE_MAGIC;
 
@@ -24,5 +27,8 @@ _PG_init(void)
 	narvik_policy_init();
 	narvik_cookie_functions_init();
 	narvik_relation_init();
+	narvik_purge_init();
+	narvik_stats_init();
+	narvik_worker_init();
 	MarkGUCPrefixReserved("narvik");
 }

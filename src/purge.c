@@ -4,17 +4,51 @@
  *
  * Nothing depends on it: validation never takes an expired session for a live
  * one, whether its row is still there or not.
+ *
+ * The worker's purge deletes in batches, each a transaction of its own, so
+ * that no lock and no snapshot lasts long.  It takes whole hours that are past
+ * and thereby never reads a live row, and skips rows that others have locked.
  */
 #include "postgres.h"
 #include "compat.h"
 
 #include "access/xact.h"
+#include "commands/dbcommands.h"
+#include "commands/extension.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "pgstat.h"
+#include "utils/guc.h"
+#include "utils/snapmgr.h"
 
+#include "purge.h"
+#include "stats.h"
 #include "store.h"
 
+/*
+ * How long a visit deletes.  DROP DATABASE and CREATE DATABASE ... TEMPLATE
+ * wait 5 s for others to leave the database, and then give up.
+ */
+#define VISIT_MS	2000
+
+/* What is left behind is counted up to this many batches. */
+#define BATCHES_COUNTED	10
+
 PG_FUNCTION_INFO_V1(narvik_delete_all_expired_sessions);
+
+static int	purge_batch_size = 1000;
+
+void
+narvik_purge_init(void)
+{
+	DefineCustomIntVariable("narvik.purge_batch_size",
+							"Sets how many expired sessions the purge worker deletes in one transaction.",
+							NULL,
+							&purge_batch_size,
+							1000, 1, 1000000,
+							PGC_SUSET, 0,
+							NULL, NULL, NULL);
+}
 
 /*
  * narvik_delete_all_expired_sessions() returns bigint
@@ -25,7 +59,98 @@ PG_FUNCTION_INFO_V1(narvik_delete_all_expired_sessions);
 Datum
 narvik_delete_all_expired_sessions(PG_FUNCTION_ARGS)
 {
+	int64		deleted;
+
 	(void) fcinfo;
 	PreventCommandIfReadOnly("narvik_delete_all_expired_sessions()");
-	PG_RETURN_INT64(narvik_store_delete_expired(GetCurrentStatementStartTimestamp()));
+	deleted = narvik_store_delete_expired(GetCurrentStatementStartTimestamp());
+	narvik_count(NARVIK_PURGED, deleted);
+	PG_RETURN_INT64(deleted);
+}
+
+/* ---- the worker's purge ------------------------------------------------- */
+
+static void
+begin_transaction(void)
+{
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+}
+
+static void
+commit_transaction(void)
+{
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	pgstat_report_stat(false);
+}
+
+/* It may never have been, and it may be dropped between two batches. */
+static bool
+extension_is_there(void)
+{
+	return OidIsValid(get_extension_oid("narvik", true));
+}
+
+/*
+ * Delete a batch in a transaction of its own.  False if there is nothing to
+ * do here, or somebody else is doing it.
+ */
+static bool
+purge_batch(int64 *deleted)
+{
+	bool		may;
+
+	CHECK_FOR_INTERRUPTS();
+	begin_transaction();
+	may = extension_is_there() && narvik_store_become_purger();
+	if (may)
+		*deleted = narvik_store_purge_batch(GetCurrentStatementStartTimestamp(),
+											purge_batch_size);
+	commit_transaction();
+	return may;
+}
+
+static void
+log_visit(int64 rows, int64 ms)
+{
+	int64		most = (int64) purge_batch_size * BATCHES_COUNTED;
+	int64		left = 0;
+
+	begin_transaction();
+	if (rows > 0 && extension_is_there())
+		left = narvik_store_count_purgeable(GetCurrentStatementStartTimestamp(),
+											most);
+	ereport(rows > 0 ? LOG : DEBUG1,
+			(errmsg("purged %lld expired sessions of database \"%s\" in %lld ms, %s%lld left",
+					(long long) rows, get_database_name(MyDatabaseId),
+					(long long) ms, left < most ? "" : "at least ",
+					(long long) left)));
+	commit_transaction();
+}
+
+/*
+ * A visit: delete until nothing is left or the time is over, and report it.
+ * Called outside of a transaction.
+ */
+void
+narvik_purge_this_database(void)
+{
+	TimestampTz began_at = GetCurrentTimestamp();
+	int64		deleted;
+	int64		rows = 0;
+	int64		ms;
+
+	pgstat_report_activity(STATE_RUNNING, "purging expired sessions");
+	do
+	{
+		if (!purge_batch(&deleted))
+			return;
+		rows += deleted;
+		ms = TimestampDifferenceMilliseconds(began_at, GetCurrentTimestamp());
+	} while (deleted == purge_batch_size && ms < VISIT_MS);
+
+	log_visit(rows, ms);
+	narvik_report_purge(rows, ms, deleted == purge_batch_size);
 }

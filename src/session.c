@@ -18,6 +18,7 @@
 #include "utils/builtins.h"
 
 #include "call.h"
+#include "stats.h"
 #include "store.h"
 #include "token.h"
 
@@ -83,6 +84,7 @@ narvik_create_session(PG_FUNCTION_ARGS)
 	token = narvik_new_token();
 	(void) narvik_token_id(token, session.id);
 	narvik_store_insert(&session);
+	narvik_count(NARVIK_CREATED, 1);
 
 	return narvik_created_session_datum(fcinfo, token, &session);
 }
@@ -96,7 +98,8 @@ may_write(void)
 
 typedef enum
 {
-	INVALID,
+	UNKNOWN,
+	EXPIRED,
 	VALID,
 	EXTENDED,
 	LOOK_AGAIN					/* the row changed under our hands */
@@ -118,18 +121,18 @@ static Verdict
 judge_expired(const NarvikSession *session)
 {
 	if (!may_write())
-		return INVALID;
+		return EXPIRED;
 	switch (narvik_store_hold_for_delete(session))
 	{
 		case NARVIK_HELD:
 			narvik_store_delete_held(session);
 			break;
 		case NARVIK_CHANGED:
-			return verdict_on_change(INVALID);
+			return verdict_on_change(EXPIRED);
 		case NARVIK_BUSY:
 			break;
 	}
-	return INVALID;
+	return EXPIRED;
 }
 
 /*
@@ -172,11 +175,33 @@ validate(const unsigned char *id, NarvikSession *session)
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (!narvik_store_find(id, NARVIK_NEWEST, session))
-			return INVALID;
+			return UNKNOWN;
 		verdict = narvik_has_expired(&session->terms, now) ?
 			judge_expired(session) : judge_live(session, now);
 	} while (verdict == LOOK_AGAIN);
 	return verdict;
+}
+
+static void
+count_validation(Verdict verdict)
+{
+	switch (verdict)
+	{
+		case UNKNOWN:
+			narvik_count(NARVIK_REJECTED, 1);
+			break;
+		case EXPIRED:
+			narvik_count(NARVIK_EXPIRED, 1);
+			break;
+		case EXTENDED:
+			narvik_count(NARVIK_EXTENDED, 1);
+			/* FALLTHROUGH */
+		case VALID:
+			narvik_count(NARVIK_VALIDATED, 1);
+			break;
+		case LOOK_AGAIN:
+			pg_unreachable();
+	}
 }
 
 /*
@@ -191,13 +216,13 @@ narvik_validate_session(PG_FUNCTION_ARGS)
 {
 	unsigned char id[NARVIK_ID_BYTES];
 	NarvikSession session;
-	Verdict		verdict;
+	Verdict		verdict = UNKNOWN;
 
-	if (!token_arg_id(fcinfo, 0, id))
-		return narvik_no_row(fcinfo);
+	if (token_arg_id(fcinfo, 0, id))
+		verdict = validate(id, &session);
 
-	verdict = validate(id, &session);
-	if (verdict == INVALID)
+	count_validation(verdict);
+	if (verdict == UNKNOWN || verdict == EXPIRED)
 		return narvik_no_row(fcinfo);
 	return narvik_one_row(fcinfo,
 						  narvik_session_datum(fcinfo, &session,
@@ -229,6 +254,7 @@ narvik_rotate_session(PG_FUNCTION_ARGS)
 	if (!narvik_store_update_id(id, new_id, GetCurrentStatementStartTimestamp(),
 								&session))
 		return narvik_no_row(fcinfo);
+	narvik_count(NARVIK_ROTATED, 1);
 	return narvik_one_row(fcinfo,
 						  narvik_created_session_datum(fcinfo, token, &session));
 }
@@ -242,9 +268,12 @@ Datum
 narvik_invalidate_session(PG_FUNCTION_ARGS)
 {
 	unsigned char id[NARVIK_ID_BYTES];
+	bool		deleted;
 
 	PreventCommandIfReadOnly("narvik_invalidate_session()");
-	PG_RETURN_BOOL(narvik_id_arg(fcinfo, 0, id) && narvik_store_delete(id));
+	deleted = narvik_id_arg(fcinfo, 0, id) && narvik_store_delete(id);
+	narvik_count(NARVIK_INVALIDATED, deleted);
+	PG_RETURN_BOOL(deleted);
 }
 
 /*
@@ -281,13 +310,16 @@ narvik_delete_sessions_for_user(PG_FUNCTION_ARGS)
 	unsigned char except_id[NARVIK_ID_BYTES];
 	text	   *user_id;
 	bool		has_exception;
+	int64		deleted;
 
 	PreventCommandIfReadOnly("narvik_delete_sessions_for_user()");
 
 	user_id = narvik_user_id_arg(fcinfo, 0);
 	has_exception = narvik_id_arg(fcinfo, 1, except_id);
-	PG_RETURN_INT64(narvik_store_delete_for_user(user_id,
-												 has_exception ? except_id : NULL));
+	deleted = narvik_store_delete_for_user(user_id,
+										   has_exception ? except_id : NULL);
+	narvik_count(NARVIK_INVALIDATED, deleted);
+	PG_RETURN_INT64(deleted);
 }
 
 /*

@@ -125,6 +125,20 @@ static Statement delete_over_age = {
 	{TIMESTAMPTZOID}, CURSOR_OPT_CUSTOM_PLAN, NULL, NULL
 };
 
+/* Oldest first; what others have locked waits for the next visit. */
+static Statement purge_batch = {
+	"DELETE FROM %1$s WHERE ctid = ANY (ARRAY("
+	"SELECT ctid FROM %1$s WHERE purge_hour < $1 AND expires_at <= $2"
+	" ORDER BY purge_hour LIMIT $3 FOR UPDATE SKIP LOCKED))", 3,
+	{INT4OID, TIMESTAMPTZOID, INT8OID}, CURSOR_OPT_GENERIC_PLAN, NULL, NULL
+};
+
+static Statement count_purgeable = {
+	"SELECT count(*) FROM (SELECT FROM %s"
+	" WHERE purge_hour < $1 AND expires_at <= $2 LIMIT $3) AS purgeable", 3,
+	{INT4OID, TIMESTAMPTZOID, INT8OID}, CURSOR_OPT_GENERIC_PLAN, NULL, NULL
+};
+
 static Statement list_for_user = {
 	"SELECT " COLUMNS ", id FROM %s"
 	" WHERE user_id = $1 AND expires_at > $2 AND created_at > $3"
@@ -133,6 +147,14 @@ static Statement list_for_user = {
 };
 
 /* ---- running a statement ------------------------------------------------ */
+
+/* How to run a statement, to be combined. */
+#define RUN_READ_ONLY	1
+/*
+ * Not on behalf of a client but in a process with all rights: triggers on the
+ * table must not get hold of them.
+ */
+#define RUN_RESTRICTED	2
 
 typedef struct Run
 {
@@ -187,8 +209,9 @@ set_for_run(const char *setting, const char *value)
  */
 static void
 begin_run(Run *run, Statement *statement, Datum *values, const char *nulls,
-		  Snapshot snapshot, bool read_only)
+		  Snapshot snapshot, int how)
 {
+	bool		read_only = (how & RUN_READ_ONLY) != 0;
 	Oid			id_index;
 	Relation	rel = narvik_relation_open(read_only ? AccessShareLock : RowExclusiveLock,
 										   &id_index);
@@ -201,7 +224,8 @@ begin_run(Run *run, Statement *statement, Datum *values, const char *nulls,
 	GetUserIdAndSecContext(&run->caller, &run->caller_sec_context);
 	SetUserIdAndSecContext(rel->rd_rel->relowner,
 						   run->caller_sec_context |
-						   SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS);
+						   SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS |
+						   (how & RUN_RESTRICTED ? SECURITY_RESTRICTED_OPERATION : 0));
 	run->guc_level = NewGUCNestLevel();
 	set_for_run("search_path", "pg_catalog, pg_temp");
 	set_for_run("enable_seqscan", "off");
@@ -228,12 +252,12 @@ end_run(Run *run)
 
 /* A statement of which only the number of rows is of interest. */
 static int64
-count_run(Statement *statement, Datum *values, const char *nulls)
+count_run(Statement *statement, Datum *values, const char *nulls, int how)
 {
 	Run			run;
 	int64		processed;
 
-	begin_run(&run, statement, values, nulls, InvalidSnapshot, false);
+	begin_run(&run, statement, values, nulls, InvalidSnapshot, how);
 	processed = (int64) SPI_processed;
 	end_run(&run);
 	return processed;
@@ -346,7 +370,7 @@ narvik_store_update_held(const NarvikSession *session, TimestampTz expires_at)
 	values[0] = PointerGetDatum(&session->tid);
 	values[1] = TimestampTzGetDatum(expires_at);
 	values[2] = Int32GetDatum(purge_hour(expires_at));
-	return count_run(&update_held, values, NULL) > 0;
+	return count_run(&update_held, values, NULL, 0) > 0;
 }
 
 void
@@ -354,7 +378,7 @@ narvik_store_delete_held(const NarvikSession *session)
 {
 	Datum		value = PointerGetDatum(&session->tid);
 
-	(void) count_run(&delete_held, &value, NULL);
+	(void) count_run(&delete_held, &value, NULL, 0);
 }
 
 /* ---- new sessions ------------------------------------------------------- */
@@ -395,7 +419,7 @@ make_room(const NarvikSession *newcomer)
 	values[2] = TimestampTzGetDatum(narvik_oldest_allowed(now));
 	values[3] = Int64GetDatum(narvik_max_sessions_per_user - 1);
 	begin_run(&run, &delete_oldest_of_user, values, NULL,
-			  GetLatestSnapshot(), false);
+			  GetLatestSnapshot(), 0);
 	end_run(&run);
 }
 
@@ -407,7 +431,7 @@ narvik_store_insert(const NarvikSession *session)
 
 	make_room(session);
 	insert_values(session, values, nulls);
-	if (count_run(&insert_session, values, nulls) != 1)
+	if (count_run(&insert_session, values, nulls, 0) != 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
 				 errmsg("a trigger kept the session from being stored")));
@@ -422,7 +446,7 @@ narvik_store_insert_if_new(const NarvikSession *session)
 
 	make_room(session);
 	insert_values(session, values, nulls);
-	return count_run(&insert_session_if_new, values, nulls) > 0;
+	return count_run(&insert_session_if_new, values, nulls, 0) > 0;
 }
 
 /* ---- one session by its id ---------------------------------------------- */
@@ -435,7 +459,7 @@ narvik_store_update_expiry(const unsigned char *id, TimestampTz expires_at)
 	values[0] = id_datum(id);
 	values[1] = TimestampTzGetDatum(expires_at);
 	values[2] = Int32GetDatum(purge_hour(expires_at));
-	return count_run(&update_expiry, values, NULL) > 0;
+	return count_run(&update_expiry, values, NULL, 0) > 0;
 }
 
 /*
@@ -453,7 +477,7 @@ narvik_store_update_id(const unsigned char *old_id, const unsigned char *new_id,
 	values[1] = id_datum(new_id);
 	values[2] = TimestampTzGetDatum(now);
 	values[3] = TimestampTzGetDatum(narvik_oldest_allowed(now));
-	begin_run(&run, &update_id, values, NULL, InvalidSnapshot, false);
+	begin_run(&run, &update_id, values, NULL, InvalidSnapshot, 0);
 	found = SPI_processed > 0;
 	if (found)
 	{
@@ -504,7 +528,7 @@ narvik_store_update_data(const unsigned char *id, Jsonb *patch, TimestampTz now)
 	values[2] = null_keys(patch);
 	values[3] = TimestampTzGetDatum(now);
 	values[4] = TimestampTzGetDatum(narvik_oldest_allowed(now));
-	begin_run(&run, &update_data, values, NULL, InvalidSnapshot, false);
+	begin_run(&run, &update_data, values, NULL, InvalidSnapshot, 0);
 	if (SPI_processed > 0)
 		data = DatumGetJsonbP(result_column_copy(&run, 0, 1));
 	end_run(&run);
@@ -516,7 +540,7 @@ narvik_store_delete(const unsigned char *id)
 {
 	Datum		value = id_datum(id);
 
-	return count_run(&delete_session, &value, NULL) > 0;
+	return count_run(&delete_session, &value, NULL, 0) > 0;
 }
 
 /* ---- many sessions ------------------------------------------------------ */
@@ -529,7 +553,7 @@ narvik_store_delete_for_user(const text *user_id, const unsigned char *except_id
 
 	if (except_id != NULL)
 		values[1] = id_datum(except_id);
-	return count_run(&delete_for_user, values, except_id != NULL ? NULL : " n");
+	return count_run(&delete_for_user, values, except_id != NULL ? NULL : " n", 0);
 }
 
 int64
@@ -541,15 +565,70 @@ narvik_store_delete_expired(TimestampTz now)
 
 	values[0] = Int32GetDatum(purge_hour(now));
 	values[1] = TimestampTzGetDatum(now);
-	deleted = count_run(&delete_expired, values, NULL);
+	deleted = count_run(&delete_expired, values, NULL, 0);
 
 	if (!TIMESTAMP_IS_NOBEGIN(oldest_allowed))
 	{
 		values[0] = TimestampTzGetDatum(oldest_allowed);
-		deleted += count_run(&delete_over_age, values, NULL);
+		deleted += count_run(&delete_over_age, values, NULL, 0);
 	}
 	return deleted;
 }
+
+/* ---- purge -------------------------------------------------------------- */
+
+/*
+ * Whether this transaction may purge: at most one does at a time.
+ */
+bool
+narvik_store_become_purger(void)
+{
+	Oid			id_index;
+	Relation	rel = narvik_relation_open(AccessShareLock, &id_index);
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, RelationGetRelid(rel), 0, 1);
+	table_close(rel, NoLock);
+	return LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+static void
+purge_values(TimestampTz now, int64 limit, Datum *values)
+{
+	values[0] = Int32GetDatum(purge_hour(now));
+	values[1] = TimestampTzGetDatum(now);
+	values[2] = Int64GetDatum(limit);
+}
+
+/* Delete sessions that expired in an hour wholly past; how many there were. */
+int64
+narvik_store_purge_batch(TimestampTz now, int64 limit)
+{
+	Datum		values[3];
+
+	purge_values(now, limit, values);
+	return count_run(&purge_batch, values, NULL, RUN_RESTRICTED);
+}
+
+/* How many of those are left, counted up to a limit. */
+int64
+narvik_store_count_purgeable(TimestampTz now, int64 limit)
+{
+	Datum		values[3];
+	Run			run;
+	bool		isnull;
+	int64		count;
+
+	purge_values(now, limit, values);
+	begin_run(&run, &count_purgeable, values, NULL, InvalidSnapshot,
+			  RUN_READ_ONLY | RUN_RESTRICTED);
+	count = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0],
+										SPI_tuptable->tupdesc, 1, &isnull));
+	end_run(&run);
+	return count;
+}
+
+/* ---- lists -------------------------------------------------------------- */
 
 /* The live sessions of a user, newest first: NarvikSession pointers. */
 List *
@@ -562,7 +641,7 @@ narvik_store_list_for_user(const text *user_id, TimestampTz now)
 	values[0] = PointerGetDatum(user_id);
 	values[1] = TimestampTzGetDatum(now);
 	values[2] = TimestampTzGetDatum(narvik_oldest_allowed(now));
-	begin_run(&run, &list_for_user, values, NULL, InvalidSnapshot, true);
+	begin_run(&run, &list_for_user, values, NULL, InvalidSnapshot, RUN_READ_ONLY);
 	for (uint64 row = 0; row < SPI_processed; row++)
 	{
 		MemoryContext spi_context = MemoryContextSwitchTo(run.caller_context);

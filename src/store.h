@@ -56,6 +56,9 @@ extern bool narvik_store_delete(const unsigned char *id);
 extern int64 narvik_store_delete_for_user(const text *user_id,
 										  const unsigned char *except_id);
 extern int64 narvik_store_delete_expired(TimestampTz now);
+extern bool narvik_store_become_purger(void);
+extern int64 narvik_store_purge_batch(TimestampTz now, int64 limit);
+extern int64 narvik_store_count_purgeable(TimestampTz now, int64 limit);
 extern List *narvik_store_list_for_user(const text *user_id, TimestampTz now);
 
 #endif							/* NARVIK_STORE_H */
