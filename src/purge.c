@@ -13,12 +13,15 @@
 #include "compat.h"
 
 #include "access/xact.h"
+#include "catalog/pg_extension_d.h"
 #include "commands/dbcommands.h"
 #include "commands/extension.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "storage/lmgr.h"
 #include "utils/guc.h"
+#include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
 #include "purge.h"
@@ -86,11 +89,19 @@ commit_transaction(void)
 	pgstat_report_stat(false);
 }
 
-/* It may never have been, and it may be dropped between two batches. */
+/*
+ * It may never have been, and it may be dropped between two batches.  With the
+ * lock it stays until the transaction ends.
+ */
 static bool
 extension_is_there(void)
 {
-	return OidIsValid(get_extension_oid("narvik", true));
+	Oid			extension = get_extension_oid("narvik", true);
+
+	if (!OidIsValid(extension))
+		return false;
+	LockDatabaseObject(ExtensionRelationId, extension, 0, AccessShareLock);
+	return get_extension_oid("narvik", true) == extension;
 }
 
 /*
@@ -102,6 +113,7 @@ purge_batch(int64 *deleted)
 {
 	bool		may;
 
+	*deleted = 0;
 	CHECK_FOR_INTERRUPTS();
 	begin_transaction();
 	may = extension_is_there() && narvik_store_become_purger();
@@ -109,11 +121,32 @@ purge_batch(int64 *deleted)
 		*deleted = narvik_store_purge_batch(GetCurrentStatementStartTimestamp(),
 											purge_batch_size);
 	commit_transaction();
+	/* Here and not at the end of the visit, which may not come to it. */
+	narvik_count(NARVIK_PURGED, *deleted);
 	return may;
 }
 
+/* A worker's lines in the log are otherwise the same for all databases. */
 static void
-log_visit(int64 rows, int64 ms)
+add_database_to_message(void *database)
+{
+	errcontext("purge of expired sessions in database \"%s\"",
+			   (const char *) database);
+}
+
+static char *
+name_of_this_database(void)
+{
+	char	   *name;
+
+	begin_transaction();
+	name = MemoryContextStrdup(TopMemoryContext, get_database_name(MyDatabaseId));
+	commit_transaction();
+	return name;
+}
+
+static void
+log_visit(const char *database, int64 rows, int64 ms)
 {
 	int64		most = (int64) purge_batch_size * BATCHES_COUNTED;
 	int64		left = 0;
@@ -124,9 +157,9 @@ log_visit(int64 rows, int64 ms)
 											most);
 	ereport(rows > 0 ? LOG : DEBUG1,
 			(errmsg("purged %lld expired sessions of database \"%s\" in %lld ms, %s%lld left",
-					(long long) rows, get_database_name(MyDatabaseId),
-					(long long) ms, left < most ? "" : "at least ",
-					(long long) left)));
+					(long long) rows, database, (long long) ms,
+					left < most ? "" : "at least ", (long long) left),
+			 errhidecontext(true)));
 	commit_transaction();
 }
 
@@ -138,19 +171,30 @@ void
 narvik_purge_this_database(void)
 {
 	TimestampTz began_at = GetCurrentTimestamp();
+	char	   *database = name_of_this_database();
+	ErrorContextCallback context = {
+		.previous = error_context_stack,
+		.callback = add_database_to_message,
+		.arg = database
+	};
 	int64		deleted;
 	int64		rows = 0;
 	int64		ms;
+	bool		may;
 
+	error_context_stack = &context;
 	pgstat_report_activity(STATE_RUNNING, "purging expired sessions");
 	do
 	{
-		if (!purge_batch(&deleted))
-			return;
+		may = purge_batch(&deleted);
 		rows += deleted;
 		ms = TimestampDifferenceMilliseconds(began_at, GetCurrentTimestamp());
 	} while (deleted == purge_batch_size && ms < VISIT_MS);
 
-	log_visit(rows, ms);
-	narvik_report_purge(rows, ms, deleted == purge_batch_size);
+	if (may || rows > 0)
+	{
+		log_visit(database, rows, ms);
+		narvik_report_purge(rows, ms, deleted == purge_batch_size);
+	}
+	error_context_stack = context.previous;
 }

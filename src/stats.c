@@ -148,14 +148,13 @@ narvik_count(NarvikCounter counter, int64 n)
 
 /*
  * A visit of the purge worker ended well; more_to_do makes the launcher send
- * another one at once.
+ * another one at once.  Its rows have been counted, batch by batch.
  */
 void
 narvik_report_purge(int64 rows, int64 ms, bool more_to_do)
 {
 	if (!attach())
 		return;
-	narvik_count(NARVIK_PURGED, rows);
 	narvik_count(NARVIK_PURGE_RUNS, 1);
 
 	LWLockAcquire(lock, LW_EXCLUSIVE);

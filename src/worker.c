@@ -119,7 +119,7 @@ settle_in(void)
 		{"default_transaction_read_only", "off"},
 		{"default_transaction_isolation", "read committed"},
 		{"default_transaction_deferrable", "off"},
-		{"lock_timeout", "0"},
+		{"lock_timeout", "1s"}, /* other databases wait, too */
 		{"idle_in_transaction_session_timeout", "0"},
 		{"plan_cache_mode", "auto"},
 		{"enable_indexscan", "on"},
@@ -254,20 +254,21 @@ visit(Oid database)
 
 /*
  * Visit all databases, and those that have more to purge again until they have
- * not.
+ * not, or until it is time to visit all of them again.
  */
 static void
-make_round(void)
+make_round(TimestampTz until)
 {
 	static bool complained = false;
 	List	   *all;
 	List	   *visited;
+	bool		time_is_over = false;
 
 	list_databases(&all, &visited);
 	narvik_forget_other_databases(all);
 
 	pgstat_report_activity(STATE_RUNNING, "visiting databases");
-	while (visited != NIL && !ConfigReloadPending)
+	while (visited != NIL && !ConfigReloadPending && !time_is_over)
 	{
 		List	   *unfinished = NIL;
 		ListCell   *cell;
@@ -289,6 +290,7 @@ make_round(void)
 				unfinished = lappend_oid(unfinished, lfirst_oid(cell));
 		}
 		visited = unfinished;
+		time_is_over = GetCurrentTimestamp() >= until;
 	}
 	pgstat_report_activity(STATE_IDLE, NULL);
 }
@@ -312,7 +314,8 @@ narvik_launcher_main(Datum main_arg)
 		if (purge)
 		{
 			MemoryContextSwitchTo(round_context);
-			make_round();
+			make_round(TimestampTzPlusMilliseconds(round_began_at,
+												   purge_interval * INT64CONST(1000)));
 			MemoryContextReset(round_context);
 		}
 

@@ -16,17 +16,20 @@ our @EXPORT = qw(
   log_lines launcher_pid start_million finish_million
 );
 
-# Log lines begin with the kind of process that wrote them, and its database.
+# Log lines begin with the kind of process that wrote them.  The settings may
+# begin with a reference to what init() is to be told.
 sub purging_server
 {
 	my ($name, @settings) = @_;
+	my %init = ref $settings[0] ? %{ shift @settings } : ();
 	my $node = PostgreSQL::Test::Cluster->new($name);
-	$node->init;
+	$node->init(%init);
 	$node->append_conf(
 		'postgresql.conf', join("\n",
 			"shared_preload_libraries = 'narvik'",
 			"narvik.purge_interval = 1s",
-			"log_line_prefix = '%m [%p] %b <%d> '",
+			"log_line_prefix = '%m [%p] %b '",
+			"log_statement = none",
 			"max_wal_size = 4GB",
 			"autovacuum = off",
 			@settings));
@@ -85,12 +88,13 @@ sub purge_stats
 }
 
 # Until the worker has made whole visits that began after the call: the first
-# to end may have begun before.
+# to end may have begun before.  A reload makes it come at once.
 sub wait_for_visits
 {
 	my ($node, $database, $visits) = @_;
 	my $runs = purge_stats($node, $database, 'purge_runs') + 1 + $visits;
-	$node->poll_query_until($database, "SELECT purge_runs >= $runs FROM narvik_stats")
+	$node->poll_query_until($database,
+		"SELECT purge_runs >= $runs OR NOT pg_reload_conf() FROM narvik_stats")
 	  or die "no visit to $database";
 	return;
 }
@@ -144,7 +148,7 @@ sub start_million
 		\echo filling
 		INSERT INTO narvik_sessions (id, user_id, created_at, expires_at, sliding, data, purge_hour)
 		SELECT int8send(i), 'expired', h, h, true, '{}', extract(epoch FROM h) / 3600
-		FROM date_trunc('hour', now(), 'UTC') - interval '3 hours' AS h, generate_series(1, 1000000) AS i;
+		FROM date_trunc('hour', now() - interval '3 hours', 'UTC') AS h, generate_series(1, 1000000) AS i;
 	});
 	return $psql;
 }

@@ -1,0 +1,202 @@
+# The launcher and its workers as processes: what an operator sees of them, that
+# they come back whatever ends them, that they do as the settings say.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::RealBin;
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use PurgeTest;
+use Test::More;
+use Time::HiRes qw(time);
+
+my $node = purging_server('main', 'restart_after_crash = on', 'log_min_messages = log');
+my $started = qr/narvik launcher LOG:  narvik launcher started/;
+my $purged = qr/narvik purge worker LOG:  purged/;
+ok($node->wait_for_log($started), 'the start of the launcher is logged');
+
+add_database($node, 'quick');
+
+# Here each deletion takes a while, and is recorded.
+add_database($node, 'slow', 'narvik.purge_batch_size = 3');
+$node->safe_psql(
+	'slow', q{
+	CREATE TABLE deletions (transaction bigint);
+	CREATE FUNCTION be_slow() RETURNS trigger LANGUAGE plpgsql AS $$
+	BEGIN
+		INSERT INTO public.deletions VALUES (txid_current());
+		PERFORM pg_sleep(0.1);
+		RETURN OLD;
+	END $$;
+	CREATE TRIGGER slow BEFORE DELETE ON narvik_sessions FOR EACH ROW EXECUTE FUNCTION be_slow();
+});
+my $filling = start_million($node);
+
+# ---- the log ----------------------------------------------------------------
+
+my $offset = -s $node->logfile;
+wait_for_visits($node, 'quick', 1);
+is_deeply([ log_lines($node, $purged, $offset) ], [], 'visits that find nothing are not logged');
+save_expired($node, 'quick', 7);
+ok(wait_until_purged($node, 'quick'), 'what expired is purged');
+wait_for_visits($node, 'quick', 1);
+my @lines = log_lines($node, $purged, $offset);
+is(scalar @lines, 1, 'a visit that found something is logged, once');
+like($lines[0], qr/purged 7 expired sessions of database "quick" in \d+ ms, 0 left$/,
+	'with database, rows, time and what is left');
+
+# ---- pg_stat_activity -------------------------------------------------------
+
+my $look = q{SELECT backend_type, coalesce(datname, '-'), state, query FROM pg_stat_activity WHERE backend_type LIKE 'narvik%' ORDER BY 1};
+save_expired($node, 'slow', 20);
+my $worker = wait_for_worker($node, 'slow');
+is( $node->safe_psql('postgres', $look),
+	"narvik launcher|-|active|visiting databases\n"
+	  . 'narvik purge worker|slow|active|purging expired sessions',
+	'both processes show what they do');
+
+# ---- a worker is terminated -------------------------------------------------
+
+ok($node->poll_query_until('slow', 'SELECT count(*) > 6 FROM deletions'), 'a worker purges');
+$offset = -s $node->logfile;
+$node->safe_psql('postgres', "SELECT pg_terminate_backend($worker)");
+ok($node->wait_for_log(qr/narvik purge worker FATAL:  terminating/, $offset), 'it is terminated');
+cmp_ok(expired_left($node, 'slow'), '>', 0, 'with something left');
+ok(wait_until_purged($node, 'slow'), 'the next goes on');
+ok($node->poll_query_until('slow', 'SELECT purged = 20 FROM narvik_stats'),
+	'narvik_stats counts what both have purged');
+is( $node->safe_psql(
+		'slow', q{SELECT max(n) FROM (SELECT count(*) AS n FROM deletions GROUP BY transaction) AS t}),
+	'3', 'no transaction took more than narvik.purge_batch_size');
+
+# ---- the launcher is terminated ---------------------------------------------
+
+my $launcher = launcher_pid($node);
+$node->safe_psql('postgres', "SELECT pg_terminate_backend($launcher)");
+ok( $node->poll_query_until(
+		'postgres', "SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'narvik launcher' AND pid <> $launcher"),
+	'the launcher comes back');
+save_expired($node, 'quick', 1);
+ok(wait_until_purged($node, 'quick'), 'and has expired sessions purged');
+$launcher = launcher_pid($node);
+
+# ---- reload -----------------------------------------------------------------
+
+# A day between the visits: what happens then is due to the reload.
+set_by_reload($node, 'narvik.purge_interval = 1d');
+my ($runs, $runs_before) = (0, -1);
+for (1 .. 5)
+{
+	last if $runs == $runs_before;
+	$runs_before = purge_stats($node, 'quick', 'purge_runs');
+	sleep 2;
+	$runs = purge_stats($node, 'quick', 'purge_runs');
+}
+is($runs, $runs_before, 'after a reload with a longer interval no worker comes');
+is( $node->safe_psql('postgres', $look),
+	'narvik launcher|-|idle|visiting databases',
+	'and between visits there is none');
+save_expired($node, 'quick', 1);
+set_by_reload($node, '# nothing new');
+ok(wait_until_purged($node, 'quick'), 'a reload makes the launcher look at once');
+
+set_by_reload($node, 'narvik.purge_batch_size = 2');
+$node->safe_psql('postgres', 'ALTER DATABASE slow RESET narvik.purge_batch_size');
+$node->safe_psql('slow', 'TRUNCATE deletions');
+save_expired($node, 'slow', 5);
+$node->reload;
+ok(wait_until_purged($node, 'slow'), 'after a reload with another batch size');
+is( $node->safe_psql(
+		'slow', q{SELECT string_agg(n::text, ' ' ORDER BY transaction)
+				  FROM (SELECT transaction, count(*) AS n FROM deletions GROUP BY transaction) AS t}),
+	'2 2 1', 'batches have that size');
+
+set_by_reload($node, 'narvik.purge = off', 'narvik.purge_interval = 1s');
+save_expired($node, 'quick', 1);
+sleep 2;
+is(expired_left($node, 'quick'), '1', 'with narvik.purge off nothing is purged');
+set_by_reload($node, 'narvik.purge = on');
+ok(wait_until_purged($node, 'quick'), 'with narvik.purge on again it is');
+save_expired($node, 'quick', 1);
+ok(wait_until_purged($node, 'quick'), 'again and again, as the interval is short');
+is(launcher_pid($node), $launcher, 'by the same launcher');
+
+# ---- shutdown, kill ---------------------------------------------------------
+
+finish_million($filling);
+set_by_reload($node, 'narvik.purge_batch_size = 10');
+$node->safe_psql('postgres', 'CREATE DATABASE much TEMPLATE million STRATEGY file_copy');
+wait_for_worker($node, 'much');
+my $began = time();
+$node->stop('fast');
+cmp_ok(time() - $began, '<', 5, 'a fast shutdown while a million sessions are purged is fast');
+
+$node->start;
+$worker = wait_for_worker($node, 'much');
+my $left = expired_left($node, 'much');
+cmp_ok($left, '>', 500000, 'the purge goes on after the start');
+
+$offset = -s $node->logfile;
+is(kill('KILL', $worker), 1, 'a worker is killed');
+$node->wait_for_log(qr/all server processes terminated; reinitializing/, $offset);
+$node->poll_query_until('much', 'SELECT true') or die 'no server';
+wait_for_worker($node, 'much');
+is(scalar log_lines($node, $started, $offset), 1, 'the launcher is back after the crash');
+$left = expired_left($node, 'much');
+ok($node->poll_query_until('much', "SELECT count(*) < $left FROM narvik_sessions"),
+	'and the purge goes on');
+$node->safe_psql('postgres', 'DROP DATABASE much');
+
+# ---- no free slot -----------------------------------------------------------
+
+# Three slots: one for the launcher of logical replication, one for ours, and
+# the third can be taken by a parallel query.
+$node->append_conf('postgresql.conf', 'max_worker_processes = 3');
+$node->restart;
+my $no_slot = qr/narvik launcher LOG:  no background worker slot is free/;
+my $hog = $node->background_psql('postgres', on_error_stop => 0);
+my $hog_pid = $hog->query_safe('SELECT pg_backend_pid()');
+$hog->query_safe('SET force_parallel_mode = on');
+
+sub give_slot
+{
+	$node->safe_psql('postgres', "SELECT pg_cancel_backend($hog_pid)");
+	$hog->query('SELECT true');
+	$hog->{stderr} = '';
+	return;
+}
+
+# If a worker of ours has the slot at the moment, the query runs without.
+sub take_slot
+{
+	for (;;)
+	{
+		$hog->query_until(qr/hogging/, "\\echo hogging\nSELECT pg_sleep(1000);\n");
+		$node->poll_query_until('postgres',
+			q{SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event = 'PgSleep'}) or die;
+		return if $node->safe_psql('postgres',
+			q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'parallel worker'});
+		give_slot();
+	}
+}
+
+foreach my $episode ('first', 'second')
+{
+	$offset = -s $node->logfile;
+	take_slot();
+	save_expired($node, 'quick', 1);
+	ok($node->wait_for_log($no_slot, $offset), "$episode time: it is logged that no slot is free");
+	sleep 2;
+	is(scalar log_lines($node, $no_slot, $offset), 1, 'once, though it is tried every second');
+	is(expired_left($node, 'quick'), 1, 'nothing is purged');
+	give_slot();
+	ok(wait_until_purged($node, 'quick'), 'it is when a slot is free');
+}
+$hog->quit;
+
+ok(!log_lines($node, qr/PANIC|signal 11|signal 6/), 'nothing crashed but what was killed');
+$node->stop;
+done_testing();

@@ -1,0 +1,108 @@
+# No purge takes a live session.  Clients create, extend, revive and validate
+# sessions while the worker purges in small batches, and write down each session
+# that should be valid and is not.  That they would notice one is seen first.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::RealBin;
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use PurgeTest;
+use Test::More;
+
+my $node = purging_server('main', 'narvik.purge_batch_size = 10', "narvik.session_expires_in = '4s'");
+$node->safe_psql(
+	'postgres', q{
+	CREATE EXTENSION narvik CASCADE;
+	CREATE SEQUENCE n;
+	CREATE TABLE known (n bigint PRIMARY KEY, token text, expires_at timestamptz);
+	CREATE TABLE answers (revived boolean);
+	CREATE TABLE lost (token text);
+});
+# Work for the worker all the time.
+save_expired($node, 'postgres', 50000);
+
+# An expiry is only ever moved forward, so a session is valid at least until the
+# expiry that is known of it.
+my %scripts = (
+	'025_create@2' => q{
+	INSERT INTO known SELECT nextval('n'), token, expires_at FROM narvik_create_session('live');
+	},
+	'025_create_long@1' => q{
+	INSERT INTO known SELECT nextval('n'), token, expires_at FROM narvik_create_session('live', '{}', '1 hour');
+	},
+	'025_validate@10' => q{
+	SELECT last_value AS last FROM n \gset
+	\set k random(greatest(1, :last - 300), :last)
+	INSERT INTO lost SELECT token FROM known
+	WHERE n = :k AND expires_at > statement_timestamp()
+		  AND NOT EXISTS (SELECT FROM narvik_validate_session(token));
+	},
+	'025_extend@2' => q{
+	SELECT last_value AS last FROM n \gset
+	\set k random(greatest(1, :last - 300), :last)
+	UPDATE known SET expires_at = greatest(known.expires_at, v.expires_at)
+	FROM (SELECT k.n, v.expires_at FROM known AS k, narvik_validate_session(k.token) AS v WHERE k.n = :k) AS v
+	WHERE known.n = v.n;
+	},
+	# Both expired long ago, so the worker takes them first.  It may be there before
+	# us; but whoever is told that a session lives again may rely on it.
+	'025_revive@5' => q{
+	\set a random(1, 1000000000)
+	\set b random(1, 1000000000)
+	SELECT narvik_save_session(narvik_session_id('revived' || t), 'expired', now() - interval '3 days')
+	FROM unnest(ARRAY[:a, :b]) AS t;
+	BEGIN;
+	SELECT narvik_update_session_expiry(narvik_session_id('revived' || :a), now() + interval '1 hour')::int AS a_lives \gset
+	\sleep 1 ms
+	SELECT narvik_update_session_expiry(narvik_session_id('revived' || :b), now() + interval '1 hour')::int AS b_lives \gset
+	INSERT INTO known SELECT nextval('n'), 'revived' || t, now() + interval '1 hour'
+	FROM (VALUES (:a, :a_lives), (:b, :b_lives)) AS v (t, lives) WHERE lives = 1;
+	INSERT INTO answers VALUES (:a_lives = 1), (:b_lives = 1);
+	COMMIT;
+	});
+
+# How many sessions the clients, or a look at all of them at the end, found lost.
+sub lost_after
+{
+	my ($name, $seconds) = @_;
+	$node->safe_psql('postgres', 'TRUNCATE lost, answers');
+	$node->pgbench("--no-vacuum --client=8 --jobs=2 --time=$seconds",
+		0, [qr/number of transactions actually processed/], [qr/^(?!.*(?:ERROR|aborted))/s],
+		"$name: no client met an error", { map { s/025/025_$name/r => $scripts{$_} } keys %scripts });
+	return $node->safe_psql(
+		'postgres', q{
+		INSERT INTO lost SELECT token FROM known
+		WHERE expires_at > statement_timestamp() AND NOT EXISTS (SELECT FROM narvik_validate_session(token));
+		SELECT count(DISTINCT token) FROM lost});
+}
+
+# ---- the check --------------------------------------------------------------
+
+my $purged = purge_stats($node, 'postgres', 'purged');
+is(lost_after('check', 5), '0', 'no live session was lost');
+
+# ---- it was one -------------------------------------------------------------
+
+cmp_ok(purge_stats($node, 'postgres', 'purged') - $purged, '>', 1000, 'while many were purged');
+cmp_ok($node->safe_psql('postgres', 'SELECT count(*) FROM answers WHERE revived'),
+	'>', 10, 'expired sessions were revived');
+cmp_ok($node->safe_psql('postgres', 'SELECT count(*) FROM answers WHERE NOT revived'),
+	'>', 10, 'and others purged before they could be');
+cmp_ok($node->safe_psql('postgres', 'SELECT count(*) FROM known WHERE expires_at < now()'),
+	'>', 100, 'live sessions ended meanwhile');
+cmp_ok(purge_stats($node, 'postgres', 'extended'), '>', 10, 'and were extended');
+
+# A purge gone wrong: it takes three live sessions.
+$node->safe_psql(
+	'postgres', q{
+	DELETE FROM narvik_sessions WHERE id IN (
+		SELECT decode(narvik_session_id(token), 'hex') FROM known
+		WHERE expires_at > now() + interval '30 minutes' ORDER BY n DESC LIMIT 3)});
+is(lost_after('planted', 1), '3', 'three sessions taken on purpose are found lost');
+
+$node->stop;
+done_testing();
