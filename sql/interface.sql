@@ -6,7 +6,7 @@ SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS narvik CASCADE;
 RESET client_min_messages;
 
-SELECT p.proname AS name, pg_get_function_arguments(p.oid) AS arguments, pg_get_function_result(p.oid) AS result
+SELECT p.proname AS name, regexp_replace(pg_get_function_arguments(p.oid), '(, )?\mOUT [^,]*', '', 'g') AS arguments, pg_get_function_result(p.oid) AS result
 FROM pg_proc p
      JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
      JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid

@@ -87,6 +87,8 @@ my @calls = (
 	[ "public.narvik_read_cookie('narvik_session=t')", 't' ],
 	[ "public.narvik_create_blank_cookie()",
 		'narvik_session=; Max-Age=0; Path=/; SameSite=Lax; Secure; HttpOnly' ],
+	[ "created FROM public.narvik_stats()", '' ],
+	[ "public.narvik_reset_stats()", '' ],
 	[ "public.narvik_create_cookie('t')",
 		'narvik_session=t; Max-Age=2592000; Path=/; SameSite=Lax; Secure; HttpOnly' ]);
 
@@ -95,7 +97,7 @@ sub every_call_works
 	my ($how, $before) = @_;
 
 	seed();
-	my $sql = $before // '';
+	my $sql = "SET client_min_messages = warning;\n" . ($before // '');
 	$sql .= "\\echo == $_\nSELECT $calls[$_]->[0];\n" foreach 0 .. $#calls;
 	my ($rc, $out, $err) = $node->psql('postgres', $sql,
 		connstr => $node->connstr('postgres') . ' user=app',
@@ -182,8 +184,8 @@ is( $node->safe_psql(
 		CROSS JOIN aclexplode(coalesce(c.relacl, acldefault(
 			CASE c.relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", c.relowner))) AS a
 		WHERE a.grantee <> c.relowner}),
-	'',
-	'nobody but its owner has a privilege on a table, view or sequence of narvik');
+	'narvik_stats|pg_read_all_stats|SELECT',
+	'nobody but its owner has a privilege on a table or sequence of narvik, and only monitors on its view');
 
 # -- settings
 

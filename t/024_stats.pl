@@ -111,11 +111,11 @@ counts_for('deleted by user',
 
 counts_for(
 	'deleted after it expired',
-	save('a', '-1 second', 'carol') . save('b', '-1 second', 'carol') . save('c', '-1 second', 'carol')
-	  . q{SELECT narvik_invalidate_session(narvik_session_id('a'));
-		  SELECT narvik_delete_session(narvik_session_id('b'));
+	save('k', '-1 second', 'carol') . save('l', '-1 second', 'carol') . save('m', '-1 second', 'carol')
+	  . q{SELECT narvik_invalidate_session(narvik_session_id('k'));
+		  SELECT narvik_delete_session(narvik_session_id('l'));
 		  SELECT narvik_delete_sessions_for_user('carol');},
-	created => 3);
+	created => 3, invalidated => 3);
 
 counts_for('what does none of it', q{
 	SELECT narvik_fetch_session(narvik_session_id('b')), narvik_fetch_sessions_for_user('bob'),
