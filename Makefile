@@ -12,6 +12,8 @@ OBJS = \
 	src/store.o \
 	src/stats.o \
 	src/statements.o \
+	src/sweep.o \
+	src/run.o \
 	src/relation.o \
 	src/policy.o \
 	src/token.o \

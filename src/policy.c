@@ -244,6 +244,23 @@ narvik_oldest_allowed(TimestampTz now)
 	return now - session_max_age * USECS_PER_SEC;
 }
 
+/*
+ * The hour since 1970 in which a session expires: of two moments in one hour
+ * the index on purge_hour sees no difference, so most extensions need no new
+ * index entry.  What an integer cannot hold is far enough away either way.
+ */
+int32
+narvik_purge_hour(TimestampTz expires_at)
+{
+	const int64 epoch_shift = (int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) *
+		HOURS_PER_DAY;
+	int64		hour = expires_at / USECS_PER_HOUR;
+
+	if (expires_at % USECS_PER_HOUR < 0)
+		hour--;
+	return (int32) Max(Min(hour + epoch_shift, INT_MAX), INT_MIN);
+}
+
 /* ---- what may become a session ------------------------------------------ */
 
 void

@@ -30,6 +30,7 @@ extern bool narvik_has_expired(const NarvikTerms *terms, TimestampTz now);
 extern bool narvik_extension_due(const NarvikTerms *terms, TimestampTz now,
 								 TimestampTz *new_expires_at);
 extern TimestampTz narvik_oldest_allowed(TimestampTz now);
+extern int32 narvik_purge_hour(TimestampTz expires_at);
 
 extern void narvik_check_user_id(const text *user_id);
 extern void narvik_check_data(Jsonb *data);

@@ -34,10 +34,17 @@
  */
 #define VISIT_MS	2000
 
-/* What is left behind is counted up to this many batches. */
-#define BATCHES_COUNTED	10
-
 PG_FUNCTION_INFO_V1(narvik_delete_all_expired_sessions);
+
+/* A visit of the worker. */
+typedef struct Visit
+{
+	char	   *database;
+	TimestampTz began_at;
+	int64		rows;			/* deleted */
+	int64		ms;
+	NarvikSweep sweep;
+} Visit;
 
 static int	purge_batch_size = 1000;
 
@@ -48,7 +55,7 @@ narvik_purge_init(void)
 							"Sets how many expired sessions the purge worker deletes in one transaction.",
 							NULL,
 							&purge_batch_size,
-							1000, 1, 1000000,
+							1000, 1, NARVIK_SWEEP_ROWS,
 							PGC_SUSET, 0,
 							NULL, NULL, NULL);
 }
@@ -109,21 +116,34 @@ extension_is_there(void)
  * do here, or somebody else is doing it.
  */
 static bool
-purge_batch(int64 *deleted)
+purge_batch(Visit *visit)
 {
+	NarvikSweep *sweep = &visit->sweep;
+	int64		deleted = 0;
 	bool		may;
 
-	*deleted = 0;
 	CHECK_FOR_INTERRUPTS();
 	begin_transaction();
 	may = extension_is_there() && narvik_store_become_purger();
 	if (may)
-		*deleted = narvik_store_purge_batch(GetCurrentStatementStartTimestamp(),
-											purge_batch_size);
+	{
+		if (sweep->next == sweep->found)
+			narvik_store_find_expired(sweep, GetCurrentStatementStartTimestamp());
+		deleted = narvik_store_delete_found(sweep, purge_batch_size);
+	}
 	commit_transaction();
 	/* Here and not at the end of the visit, which may not come to it. */
-	narvik_count(NARVIK_PURGED, *deleted);
+	narvik_count(NARVIK_PURGED, deleted);
+	visit->rows += deleted;
+	visit->ms = TimestampDifferenceMilliseconds(visit->began_at,
+												GetCurrentTimestamp());
 	return may;
+}
+
+static bool
+has_more_to_do(const NarvikSweep *sweep)
+{
+	return sweep->next < sweep->found || !sweep->complete;
 }
 
 /* A worker's lines in the log are otherwise the same for all databases. */
@@ -145,22 +165,21 @@ name_of_this_database(void)
 	return name;
 }
 
+/* Of what was found and not looked at, some may be gone. */
 static void
-log_visit(const char *database, int64 rows, int64 ms)
+report_visit(const Visit *visit)
 {
-	int64		most = (int64) purge_batch_size * BATCHES_COUNTED;
-	int64		left = 0;
+	const NarvikSweep *sweep = &visit->sweep;
+	int64		unseen = sweep->found - sweep->next;
+	const char *about = !sweep->complete ? "at least " : unseen > 0 ? "about " : "";
 
-	begin_transaction();
-	if (rows > 0 && extension_is_there())
-		left = narvik_store_count_purgeable(GetCurrentStatementStartTimestamp(),
-											most);
-	ereport(rows > 0 ? LOG : DEBUG1,
+	ereport(visit->rows > 0 ? LOG : DEBUG1,
 			(errmsg("purged %lld expired sessions of database \"%s\" in %lld ms, %s%lld left",
-					(long long) rows, database, (long long) ms,
-					left < most ? "" : "at least ", (long long) left),
+					(long long) visit->rows, visit->database,
+					(long long) visit->ms,
+					about, (long long) (sweep->skipped + unseen)),
 			 errhidecontext(true)));
-	commit_transaction();
+	narvik_report_purge(visit->rows, visit->ms, has_more_to_do(&visit->sweep));
 }
 
 /*
@@ -170,31 +189,25 @@ log_visit(const char *database, int64 rows, int64 ms)
 void
 narvik_purge_this_database(void)
 {
-	TimestampTz began_at = GetCurrentTimestamp();
-	char	   *database = name_of_this_database();
+	Visit	   *visit = MemoryContextAllocZero(TopMemoryContext, sizeof(Visit));
 	ErrorContextCallback context = {
 		.previous = error_context_stack,
-		.callback = add_database_to_message,
-		.arg = database
+		.callback = add_database_to_message
 	};
-	int64		deleted;
-	int64		rows = 0;
-	int64		ms;
 	bool		may;
 
+	visit->began_at = GetCurrentTimestamp();
+	visit->database = name_of_this_database();
+	context.arg = visit->database;
 	error_context_stack = &context;
 	pgstat_report_activity(STATE_RUNNING, "purging expired sessions");
 	do
-	{
-		may = purge_batch(&deleted);
-		rows += deleted;
-		ms = TimestampDifferenceMilliseconds(began_at, GetCurrentTimestamp());
-	} while (deleted == purge_batch_size && ms < VISIT_MS);
+		may = purge_batch(visit);
+	while (may && has_more_to_do(&visit->sweep) && visit->ms < VISIT_MS);
 
-	if (may || rows > 0)
-	{
-		log_visit(database, rows, ms);
-		narvik_report_purge(rows, ms, deleted == purge_batch_size);
-	}
+	if (may || visit->rows > 0)
+		report_visit(visit);
 	error_context_stack = context.previous;
+	pfree(visit->database);
+	pfree(visit);
 }

@@ -35,6 +35,20 @@ typedef enum
 	NARVIK_CHANGED				/* not what was found any more */
 } NarvikHold;
 
+#define NARVIK_SWEEP_ROWS	1000000
+
+/* Sessions that may have expired, by the places of their rows in the table. */
+typedef struct NarvikSweep
+{
+	TimestampTz now;			/* the moment that decides */
+	int64		passed;			/* index entries, by all walks so far */
+	int64		skipped;		/* expired, but locked */
+	bool		complete;		/* there were no more of them */
+	int			found;
+	int			next;			/* the first that is still to be deleted */
+	ItemPointerData tids[NARVIK_SWEEP_ROWS];
+} NarvikSweep;
+
 extern bool narvik_store_find(const unsigned char *id, NarvikView view,
 							  NarvikSession *session);
 extern NarvikHold narvik_store_hold_for_update(const NarvikSession *session);
@@ -57,8 +71,8 @@ extern int64 narvik_store_delete_for_user(const text *user_id,
 										  const unsigned char *except_id);
 extern int64 narvik_store_delete_expired(TimestampTz now);
 extern bool narvik_store_become_purger(void);
-extern int64 narvik_store_purge_batch(TimestampTz now, int64 limit);
-extern int64 narvik_store_count_purgeable(TimestampTz now, int64 limit);
+extern void narvik_store_find_expired(NarvikSweep *sweep, TimestampTz now);
+extern int64 narvik_store_delete_found(NarvikSweep *sweep, int limit);
 extern List *narvik_store_list_for_user(const text *user_id, TimestampTz now);
 
 #endif							/* NARVIK_STORE_H */

@@ -122,10 +122,7 @@ settle_in(void)
 		{"lock_timeout", "1s"}, /* other databases wait, too */
 		{"idle_in_transaction_session_timeout", "0"},
 		{"plan_cache_mode", "auto"},
-		{"enable_indexscan", "on"},
-		{"enable_tidscan", "on"},
-		{"enable_bitmapscan", "off"}	/* a batch must not sort all that has
-										 * expired */
+		{"enable_tidscan", "on"}
 	};
 
 	for (int i = 0; i < (int) lengthof(settings); i++)

@@ -1,0 +1,253 @@
+/*
+ * sweep.c
+ *		The sessions in the table: deleting the expired ones, a batch at a time.
+ *
+ * The purge worker's part of store.c's room (its interface is store.h too).
+ *
+ * Finding and deleting are two steps.  One walk along the index on purge_hour
+ * finds many rows, oldest first, without reading any; then they are deleted,
+ * some ten thousands at a time in the order of their places in the table, so
+ * that a page is not visited once an hour found.  Many batches live on one
+ * walk: one each would have to pass all that the ones before it deleted, for
+ * as long as some old snapshot still needs them.
+ *
+ * Rows are deleted by the table access method itself, a third of the work of
+ * SELECT ... FOR UPDATE SKIP LOCKED and DELETE.  No code of anybody else's
+ * runs on this way.  If there are triggers, it is that statement after all.
+ *
+ * The worker gives way every tenth of a millisecond or so: on a busy machine
+ * it would otherwise keep validations waiting for a whole time slice.
+ *
+ * What others have locked is left for the next time.
+ */
+#include "postgres.h"
+#include "compat.h"
+
+#include "access/genam.h"
+#include "access/relscan.h"
+#include "access/stratnum.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/pg_am_d.h"
+#include "catalog/pg_type_d.h"
+#include "executor/executor.h"
+#include "executor/tuptable.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/acl.h"
+#include "utils/array.h"
+#include "utils/fmgroids.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "relation.h"
+#include "run.h"
+#include "store.h"
+
+/* How many rows are put in order at once. */
+#define ROWS_IN_ORDER	100000
+
+/* How long to go on before giving way: about a tenth of a millisecond. */
+#define ROWS_AT_A_STRETCH		200
+#define ENTRIES_AT_A_STRETCH	2000
+
+static NarvikStatement delete_found = {
+	"DELETE FROM %1$s WHERE ctid = ANY (ARRAY("
+	"SELECT ctid FROM %1$s WHERE ctid = ANY ($1) FOR UPDATE SKIP LOCKED))", 1,
+	{TIDARRAYOID}, CURSOR_OPT_GENERIC_PLAN, NULL, NULL
+};
+
+/*
+ * Whether this transaction may purge: at most one does at a time.
+ */
+bool
+narvik_store_become_purger(void)
+{
+	Oid			id_index;
+	Relation	rel = narvik_relation_open(AccessShareLock, &id_index);
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, RelationGetRelid(rel), 0, 1);
+	table_close(rel, NoLock);
+	return LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+/* ---- finding ------------------------------------------------------------ */
+
+static void
+give_way(void)
+{
+	CHECK_FOR_INTERRUPTS();
+	pg_usleep(1);
+}
+
+static Relation
+open_hour_index(Relation rel)
+{
+	List	   *indexes = RelationGetIndexList(rel);
+	ListCell   *cell;
+
+	foreach(cell, indexes)
+	{
+		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
+
+		if (index->rd_rel->relam == BTREE_AM_OID && index->rd_index->indisvalid &&
+			index->rd_index->indkey.values[0] == Anum_narvik_purge_hour &&
+			RelationGetIndexPredicate(index) == NIL)
+			return index;
+		index_close(index, AccessShareLock);
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("table \"%s\" has no index on column \"%s\"",
+					RelationGetRelationName(rel), "purge_hour")));
+}
+
+/*
+ * Find sessions that may have expired in an hour wholly past, oldest first, as
+ * many as the sweep can hold.  Repeated, it goes on behind the last ones.
+ */
+void
+narvik_store_find_expired(NarvikSweep *sweep, TimestampTz now)
+{
+	Oid			id_index;
+	Relation	rel = narvik_relation_open(AccessShareLock, &id_index);
+	Relation	index = open_hour_index(rel);
+	IndexScanDesc scan = narvik_index_beginscan(rel, index, GetActiveSnapshot(), 1);
+	ScanKeyData key;
+	ItemPointer tid;
+	int64		passed = 0;
+
+	sweep->now = now;
+	sweep->next = sweep->found = 0;
+	ScanKeyInit(&key, 1, BTLessStrategyNumber, F_INT4LT,
+				Int32GetDatum(narvik_purge_hour(now)));
+	index_rescan(scan, &key, 1, NULL, 0);
+	while (sweep->found < NARVIK_SWEEP_ROWS &&
+		   (tid = index_getnext_tid(scan, ForwardScanDirection)) != NULL)
+	{
+		if (++passed % ENTRIES_AT_A_STRETCH == 0)
+			give_way();
+		if (passed > sweep->passed)
+			sweep->tids[sweep->found++] = *tid;
+	}
+	sweep->passed = passed;
+	sweep->complete = sweep->found < NARVIK_SWEEP_ROWS;
+
+	index_endscan(scan);
+	index_close(index, NoLock);
+	table_close(rel, NoLock);
+}
+
+static int
+compare_tids(const void *a, const void *b)
+{
+	return ItemPointerCompare((ItemPointer) a, (ItemPointer) b);
+}
+
+static void
+put_in_order(NarvikSweep *sweep)
+{
+	qsort(&sweep->tids[sweep->next],
+		  Min(ROWS_IN_ORDER, sweep->found - sweep->next),
+		  sizeof(ItemPointerData), compare_tids);
+}
+
+/* ---- deleting ----------------------------------------------------------- */
+
+/*
+ * Look at what is at a place now: it may have been found in an earlier
+ * transaction, and given to another row since.
+ */
+static bool
+is_expired(IndexFetchTableData *fetch, ItemPointer tid, TimestampTz now,
+		   TupleTableSlot *slot)
+{
+	bool		call_again = false;
+	bool		isnull;
+	Datum		expires_at;
+
+	/* It is the beginning of a HOT chain, which this follows. */
+	if (!table_index_fetch_tuple(fetch, tid, GetActiveSnapshot(), slot,
+								 &call_again, NULL))
+		return false;
+	expires_at = slot_getattr(slot, Anum_narvik_expires_at, &isnull);
+	return !isnull && DatumGetTimestampTz(expires_at) <= now;
+}
+
+static bool
+delete_directly(Relation rel, ItemPointer tid)
+{
+	TM_FailureData failure;
+
+	return table_tuple_delete(rel, tid, GetCurrentCommandId(true),
+							  GetActiveSnapshot(), InvalidSnapshot, false,
+							  &failure, false) == TM_Ok;
+}
+
+static int64
+delete_by_statement(ItemPointer tids, int n)
+{
+	Datum	   *elements = palloc(n * sizeof(Datum));
+	Datum		value;
+
+	for (int i = 0; i < n; i++)
+		elements[i] = PointerGetDatum(&tids[i]);
+	value = PointerGetDatum(construct_array(elements, n, TIDOID,
+											sizeof(ItemPointerData), false,
+											TYPALIGN_SHORT));
+	return narvik_run_count(&delete_found, &value, NULL, NARVIK_RESTRICTED);
+}
+
+/* What the executor would see to. */
+static void
+check_delete_allowed(Relation rel)
+{
+	AclResult	allowed = pg_class_aclcheck(RelationGetRelid(rel),
+											rel->rd_rel->relowner, ACL_DELETE);
+
+	if (allowed != ACLCHECK_OK)
+		aclcheck_error(allowed, OBJECT_TABLE, RelationGetRelationName(rel));
+	CheckCmdReplicaIdentity(rel, CMD_DELETE);
+}
+
+/*
+ * Delete the next few of those that were found; how many there were.
+ */
+int64
+narvik_store_delete_found(NarvikSweep *sweep, int limit)
+{
+	Oid			id_index;
+	Relation	rel = narvik_relation_open(RowExclusiveLock, &id_index);
+	bool		has_triggers = rel->trigdesc != NULL;
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	IndexFetchTableData *fetch = table_index_fetch_begin(rel);
+	ItemPointer expired = palloc(limit * sizeof(ItemPointerData));
+	int			end = Min(sweep->next + limit, sweep->found);
+	int			n = 0;
+	int64		deleted = 0;
+
+	if (!has_triggers)
+		check_delete_allowed(rel);
+	for (; sweep->next < end; sweep->next++)
+	{
+		if (sweep->next % ROWS_IN_ORDER == 0)
+			put_in_order(sweep);
+		if (sweep->next % ROWS_AT_A_STRETCH == 0)
+			give_way();
+		if (!is_expired(fetch, &sweep->tids[sweep->next], sweep->now, slot))
+			continue;
+		expired[n++] = slot->tts_tid;
+		if (!has_triggers)
+			deleted += delete_directly(rel, &slot->tts_tid);
+	}
+	ExecDropSingleTupleTableSlot(slot);
+	table_index_fetch_end(fetch);
+
+	if (has_triggers && n > 0)
+		deleted = delete_by_statement(expired, n);
+	table_close(rel, NoLock);
+	sweep->skipped += n - deleted;
+	return deleted;
+}
