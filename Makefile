@@ -4,6 +4,7 @@
 MODULE_big = narvik
 OBJS = \
 	src/narvik.o \
+	src/identity.o \
 	src/session.o \
 	src/callbacks.o \
 	src/worker.o \

@@ -191,6 +191,26 @@ AS 'MODULE_PATHNAME' LANGUAGE C STABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION narvik_read_cookie(text) IS
 'the session cookie''s value out of a Cookie request header, or NULL';
 
+/* ---- identity ----------------------------------------------------------- */
+
+CREATE FUNCTION narvik_authenticate(token text)
+RETURNS text
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION narvik_authenticate(text) IS
+'validates the token and makes its session the identity of this transaction; the user id, or NULL';
+
+CREATE FUNCTION narvik_current_user_id()
+RETURNS text
+AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED LEAKPROOF;
+COMMENT ON FUNCTION narvik_current_user_id() IS
+'the user whom narvik_authenticate() found in this transaction, or NULL; for policies';
+
+CREATE FUNCTION narvik_current_session_id()
+RETURNS text
+AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED LEAKPROOF;
+COMMENT ON FUNCTION narvik_current_session_id() IS
+'the session that narvik_authenticate() found in this transaction, or NULL';
+
 /* ---- counters ----------------------------------------------------------- */
 
 CREATE FUNCTION narvik_stats(OUT created bigint, OUT validated bigint, OUT rejected bigint,
@@ -245,6 +265,7 @@ REVOKE ALL ON FUNCTION
 	narvik_fetch_session(text),
 	narvik_update_session_expiry(text, timestamptz),
 	narvik_delete_session(text),
+	narvik_authenticate(text),
 	narvik_stats(),
 	narvik_reset_stats()
 FROM PUBLIC;

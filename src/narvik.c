@@ -11,6 +11,7 @@
 #include "utils/guc.h"
 
 #include "cookie_functions.h"
+#include "identity.h"
 #include "policy.h"
 #include "purge.h"
 #include "relation.h"
@@ -27,6 +28,7 @@ _PG_init(void)
 	narvik_policy_init();
 	narvik_cookie_functions_init();
 	narvik_relation_init();
+	narvik_identity_init();
 	narvik_purge_init();
 	narvik_stats_init();
 	narvik_worker_init();

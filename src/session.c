@@ -18,6 +18,7 @@
 #include "utils/builtins.h"
 
 #include "call.h"
+#include "session.h"
 #include "stats.h"
 #include "store.h"
 #include "token.h"
@@ -166,7 +167,7 @@ judge_live(NarvikSession *session, TimestampTz now)
  * Look a session up and decide, as the contract of validation says.
  */
 static Verdict
-validate(const unsigned char *id, NarvikSession *session)
+validate(const unsigned char *id, bool with_data, NarvikSession *session)
 {
 	TimestampTz now = GetCurrentStatementStartTimestamp();
 	Verdict		verdict;
@@ -174,7 +175,7 @@ validate(const unsigned char *id, NarvikSession *session)
 	do
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (!narvik_store_find(id, NARVIK_NEWEST, session))
+		if (!narvik_store_find(id, NARVIK_NEWEST, with_data, session))
 			return UNKNOWN;
 		verdict = narvik_has_expired(&session->terms, now) ?
 			judge_expired(session) : judge_live(session, now);
@@ -205,6 +206,26 @@ count_validation(Verdict verdict)
 }
 
 /*
+ * Validate the token in an argument, and count it.  False if there is no valid
+ * session.  Without with_data the session's data is left out, for callers that
+ * would not look at it.
+ */
+bool
+narvik_validate_token_arg(FunctionCallInfo fcinfo, int argno, bool with_data,
+						  NarvikSession *session, bool *extended)
+{
+	unsigned char id[NARVIK_ID_BYTES];
+	Verdict		verdict = UNKNOWN;
+
+	if (token_arg_id(fcinfo, argno, id))
+		verdict = validate(id, with_data, session);
+
+	count_validation(verdict);
+	*extended = verdict == EXTENDED;
+	return verdict == VALID || verdict == EXTENDED;
+}
+
+/*
  * narvik_validate_session(token text) returns setof narvik_session
  *
  * The session, or no row; never an error because of the token, a lock or a
@@ -214,19 +235,13 @@ count_validation(Verdict verdict)
 Datum
 narvik_validate_session(PG_FUNCTION_ARGS)
 {
-	unsigned char id[NARVIK_ID_BYTES];
 	NarvikSession session;
-	Verdict		verdict = UNKNOWN;
+	bool		extended;
 
-	if (token_arg_id(fcinfo, 0, id))
-		verdict = validate(id, &session);
-
-	count_validation(verdict);
-	if (verdict == UNKNOWN || verdict == EXPIRED)
+	if (!narvik_validate_token_arg(fcinfo, 0, true, &session, &extended))
 		return narvik_no_row(fcinfo);
 	return narvik_one_row(fcinfo,
-						  narvik_session_datum(fcinfo, &session,
-											   verdict == EXTENDED));
+						  narvik_session_datum(fcinfo, &session, extended));
 }
 
 /*

@@ -71,7 +71,7 @@ slot_has_id(TupleTableSlot *slot, const unsigned char *id)
 
 static void
 session_from_slot(TupleTableSlot *slot, const unsigned char *id,
-				  NarvikSession *session)
+				  bool with_data, NarvikSession *session)
 {
 	Datum	   *values = slot->tts_values;
 
@@ -92,15 +92,16 @@ session_from_slot(TupleTableSlot *slot, const unsigned char *id,
 	session->terms.has_lifetime = !slot->tts_isnull[Anum_narvik_lifetime - 1];
 	if (session->terms.has_lifetime)
 		session->terms.lifetime = *DatumGetIntervalP(values[Anum_narvik_lifetime - 1]);
-	session->data = DatumGetJsonbPCopy(values[Anum_narvik_data - 1]);
+	session->data = with_data ? DatumGetJsonbPCopy(values[Anum_narvik_data - 1]) : NULL;
 }
 
 /*
- * Look a session up by its id.  False if there is none.
+ * Look a session up by its id.  False if there is none.  Without with_data the
+ * session's data is left NULL.
  */
 bool
 narvik_store_find(const unsigned char *id, NarvikView view,
-				  NarvikSession *session)
+				  bool with_data, NarvikSession *session)
 {
 	Oid			id_index;
 	Relation	rel = narvik_relation_open(AccessShareLock, &id_index);
@@ -124,7 +125,7 @@ narvik_store_find(const unsigned char *id, NarvikView view,
 	while (!found && index_getnext_slot(scan, ForwardScanDirection, slot))
 		found = slot_has_id(slot, id);
 	if (found)
-		session_from_slot(slot, id, session);
+		session_from_slot(slot, id, with_data, session);
 
 	index_endscan(scan);
 	UnregisterSnapshot(snapshot);

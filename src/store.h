@@ -50,7 +50,7 @@ typedef struct NarvikSweep
 } NarvikSweep;
 
 extern bool narvik_store_find(const unsigned char *id, NarvikView view,
-							  NarvikSession *session);
+							  bool with_data, NarvikSession *session);
 extern NarvikHold narvik_store_hold_for_update(const NarvikSession *session);
 extern NarvikHold narvik_store_hold_for_delete(const NarvikSession *session);
 extern bool narvik_store_update_held(const NarvikSession *session,
