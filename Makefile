@@ -5,6 +5,8 @@ MODULE_big = narvik
 OBJS = \
 	src/narvik.o \
 	src/identity.o \
+	src/users.o \
+	src/grants.o \
 	src/session.o \
 	src/callbacks.o \
 	src/worker.o \
@@ -12,6 +14,7 @@ OBJS = \
 	src/cookie_functions.o \
 	src/store.o \
 	src/stats.o \
+	src/link.o \
 	src/statements.o \
 	src/sweep.o \
 	src/run.o \

@@ -211,6 +211,44 @@ AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED LEAKPROOF;
 COMMENT ON FUNCTION narvik_current_session_id() IS
 'the session that narvik_authenticate() found in this transaction, or NULL';
 
+/* ---- the application's users -------------------------------------------- */
+
+CREATE FUNCTION narvik_link_users(users regclass, id_column name DEFAULT 'id')
+RETURNS void
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION narvik_link_users(regclass, name) IS
+'makes user_id a reference to a table of users: no session without a user, and none outlives its user';
+
+CREATE FUNCTION narvik_unlink_users()
+RETURNS void
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION narvik_unlink_users() IS 'undoes narvik_link_users()';
+
+CREATE FUNCTION narvik_users_changed()
+RETURNS trigger
+AS 'MODULE_PATHNAME' LANGUAGE C;
+COMMENT ON FUNCTION narvik_users_changed() IS
+'trigger on the linked table of users: their sessions follow';
+
+CREATE FUNCTION narvik_validate_user(token text, user_type anyelement)
+RETURNS SETOF anyelement
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1;
+COMMENT ON FUNCTION narvik_validate_user(text, anyelement) IS
+'validates the token and returns the row of its user in the linked table, or no row';
+
+/* ---- privileges --------------------------------------------------------- */
+
+CREATE FUNCTION narvik_grant(role regrole)
+RETURNS void
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION narvik_grant(regrole) IS
+'lets a role execute what an application needs, and no more';
+
+CREATE FUNCTION narvik_revoke(role regrole)
+RETURNS void
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION narvik_revoke(regrole) IS 'undoes narvik_grant()';
+
 /* ---- counters ----------------------------------------------------------- */
 
 CREATE FUNCTION narvik_stats(OUT created bigint, OUT validated bigint, OUT rejected bigint,
@@ -266,6 +304,12 @@ REVOKE ALL ON FUNCTION
 	narvik_update_session_expiry(text, timestamptz),
 	narvik_delete_session(text),
 	narvik_authenticate(text),
+	narvik_link_users(regclass, name),
+	narvik_unlink_users(),
+	narvik_users_changed(),
+	narvik_validate_user(text, anyelement),
+	narvik_grant(regrole),
+	narvik_revoke(regrole),
 	narvik_stats(),
 	narvik_reset_stats()
 FROM PUBLIC;

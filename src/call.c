@@ -9,6 +9,7 @@
 #include "compat.h"
 
 #include "access/htup_details.h"
+#include "executor/spi.h"
 #include "funcapi.h"
 #include "nodes/execnodes.h"
 #include "utils/builtins.h"
@@ -212,4 +213,18 @@ narvik_many_rows(FunctionCallInfo fcinfo, List *sessions)
 		session_values((NarvikSession *) lfirst(cell), false, false, values);
 		tuplestore_putvalues(info->setResult, info->setDesc, values, nulls);
 	}
+}
+
+/* ---- SQL ---------------------------------------------------------------- */
+
+/* Run a utility command as the caller; all names in it are qualified. */
+void
+narvik_run_ddl(const char *sql)
+{
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (SPI_execute(sql, false, 0) != SPI_OK_UTILITY)
+		elog(ERROR, "could not execute \"%s\"", sql);
+	if (SPI_finish() != SPI_OK_FINISH)
+		elog(ERROR, "SPI_finish failed");
 }

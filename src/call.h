@@ -26,4 +26,6 @@ extern Datum narvik_one_row(FunctionCallInfo fcinfo, Datum row);
 extern Datum narvik_no_row(FunctionCallInfo fcinfo);
 extern void narvik_many_rows(FunctionCallInfo fcinfo, List *sessions);
 
+extern void narvik_run_ddl(const char *sql);
+
 #endif							/* NARVIK_CALL_H */

@@ -16,6 +16,7 @@
 #include "utils/builtins.h"
 
 #include "call.h"
+#include "link.h"
 #include "stats.h"
 #include "store.h"
 
@@ -55,6 +56,7 @@ narvik_save_session(PG_FUNCTION_ARGS)
 	session.terms.sliding = true;
 	session.terms.has_lifetime = false;
 
+	narvik_check_user_exists(session.user_id);
 	if (!narvik_store_insert_if_new(&session))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNIQUE_VIOLATION),

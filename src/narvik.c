@@ -12,6 +12,7 @@
 
 #include "cookie_functions.h"
 #include "identity.h"
+#include "link.h"
 #include "policy.h"
 #include "purge.h"
 #include "relation.h"
@@ -28,6 +29,7 @@ _PG_init(void)
 	narvik_policy_init();
 	narvik_cookie_functions_init();
 	narvik_relation_init();
+	narvik_link_init();
 	narvik_identity_init();
 	narvik_purge_init();
 	narvik_stats_init();

@@ -75,11 +75,13 @@ narvik_relation_init(void)
 }
 
 /*
- * The extension's member table of our name.
+ * A member of the extension by its name: a relation or a function, as the
+ * class says.  InvalidOid if there is none.
  */
-static Oid
-find_member_table(Oid extension)
+Oid
+narvik_find_member(Oid class, const char *name)
 {
+	Oid			extension = get_extension_oid("narvik", false);
 	Relation	pg_depend = table_open(DependRelationId, AccessShareLock);
 	ScanKeyData key[2];
 	SysScanDesc scan;
@@ -92,24 +94,27 @@ find_member_table(Oid extension)
 				F_OIDEQ, ObjectIdGetDatum(extension));
 	scan = systable_beginscan(pg_depend, DependReferenceIndexId, true,
 							  NULL, 2, key);
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	while (!OidIsValid(found) && HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		Form_pg_depend member = (Form_pg_depend) GETSTRUCT(tuple);
+		char	   *member_name;
 
-		if (member->deptype == DEPENDENCY_EXTENSION &&
-			member->classid == RelationRelationId)
-		{
-			char	   *name = get_rel_name(member->objid);
-
-			if (name != NULL && strcmp(name, TABLE_NAME) == 0)
-			{
-				found = member->objid;
-				break;
-			}
-		}
+		if (member->deptype != DEPENDENCY_EXTENSION || member->classid != class)
+			continue;
+		member_name = class == RelationRelationId ?
+			get_rel_name(member->objid) : get_func_name(member->objid);
+		if (member_name != NULL && strcmp(member_name, name) == 0)
+			found = member->objid;
 	}
 	systable_endscan(scan);
 	table_close(pg_depend, AccessShareLock);
+	return found;
+}
+
+static Oid
+find_table(void)
+{
+	Oid			found = narvik_find_member(RelationRelationId, TABLE_NAME);
 
 	if (!OidIsValid(found))
 		ereport(ERROR,
@@ -217,7 +222,7 @@ narvik_relation_open(LOCKMODE lockmode, Oid *id_index)
 		CHECK_FOR_INTERRUPTS();
 		if (!verified)
 		{
-			known_relid = find_member_table(get_extension_oid("narvik", false));
+			known_relid = find_table();
 			unchanged = true;
 		}
 

@@ -18,6 +18,7 @@
 #include "utils/builtins.h"
 
 #include "call.h"
+#include "link.h"
 #include "session.h"
 #include "stats.h"
 #include "store.h"
@@ -82,6 +83,7 @@ narvik_create_session(PG_FUNCTION_ARGS)
 		session.terms.lifetime = *PG_GETARG_INTERVAL_P(2);
 	narvik_set_first_expiry(&session.terms);
 
+	narvik_check_user_exists(session.user_id);
 	token = narvik_new_token();
 	(void) narvik_token_id(token, session.id);
 	narvik_store_insert(&session);

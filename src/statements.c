@@ -82,6 +82,15 @@ static NarvikStatement delete_for_user = {
 	{TEXTOID, BYTEAOID}, CURSOR_OPT_GENERIC_PLAN, NULL, NULL
 };
 
+static NarvikStatement rename_user = {
+	"UPDATE %s SET user_id = $2 WHERE user_id = $1", 2,
+	{TEXTOID, TEXTOID}, CURSOR_OPT_GENERIC_PLAN, NULL, NULL
+};
+
+static NarvikStatement delete_all = {
+	"DELETE FROM %s", 0, {0}, 0, NULL, NULL
+};
+
 static NarvikStatement delete_oldest_of_user = {
 	"DELETE FROM %1$s WHERE seq IN"
 	" (SELECT seq FROM %1$s"
@@ -344,6 +353,41 @@ narvik_store_delete(const unsigned char *id)
 }
 
 /* ---- many sessions ------------------------------------------------------ */
+
+/*
+ * For the triggers on the users table: in the newest state, so that a session
+ * that others committed since this transaction began is changed as well.
+ */
+static void
+run_in_newest_state(NarvikStatement *statement, Datum *values, const char *nulls)
+{
+	NarvikRun	run;
+
+	narvik_run_begin(&run, statement, values, nulls, GetLatestSnapshot(), 0);
+	narvik_run_end(&run);
+}
+
+void
+narvik_store_delete_user(const text *user_id)
+{
+	Datum		values[2] = {PointerGetDatum(user_id), (Datum) 0};
+
+	run_in_newest_state(&delete_for_user, values, " n");
+}
+
+void
+narvik_store_rename_user(const text *old_id, const text *new_id)
+{
+	Datum		values[2] = {PointerGetDatum(old_id), PointerGetDatum(new_id)};
+
+	run_in_newest_state(&rename_user, values, NULL);
+}
+
+void
+narvik_store_delete_all(void)
+{
+	run_in_newest_state(&delete_all, NULL, NULL);
+}
 
 /* All sessions of a user, but for one if except_id is not NULL. */
 int64

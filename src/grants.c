@@ -1,0 +1,102 @@
+/*
+ * grants.c
+ *		What an application's role may do, in one call.
+ *
+ * The grants are ordinary ones, made as the caller, so pg_dump carries them.
+ */
+#include "postgres.h"
+#include "compat.h"
+
+#include "catalog/pg_proc_d.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+
+#include "call.h"
+#include "relation.h"
+
+PG_FUNCTION_INFO_V1(narvik_grant);
+PG_FUNCTION_INFO_V1(narvik_revoke);
+
+/*
+ * Everything about sessions.  What touches none is open to all anyway; the
+ * link, the counters and the purge are the administrator's.
+ */
+static const char *const application_functions[] = {
+	"narvik_create_session",
+	"narvik_validate_session",
+	"narvik_validate_user",
+	"narvik_authenticate",
+	"narvik_invalidate_session",
+	"narvik_rotate_session",
+	"narvik_fetch_sessions_for_user",
+	"narvik_delete_sessions_for_user",
+	"narvik_update_session_data",
+	"narvik_save_session",
+	"narvik_fetch_session",
+	"narvik_update_session_expiry",
+	"narvik_delete_session"
+};
+
+static char *
+schema_name(void)
+{
+	Oid			function = narvik_find_member(ProcedureRelationId, application_functions[0]);
+
+	return pstrdup(quote_identifier(get_namespace_name(get_func_namespace(function))));
+}
+
+/* "narvik.narvik_create_session, ..." */
+static char *
+function_list(const char *schema)
+{
+	StringInfoData list;
+
+	initStringInfo(&list);
+	for (int i = 0; i < (int) lengthof(application_functions); i++)
+		appendStringInfo(&list, "%s%s.%s", i > 0 ? ", " : "", schema,
+						 application_functions[i]);
+	return list.data;
+}
+
+static const char *
+role_arg(FunctionCallInfo fcinfo)
+{
+	narvik_require_arg(fcinfo, 0, "role");
+	return quote_identifier(GetUserNameFromId(PG_GETARG_OID(0), false));
+}
+
+/*
+ * narvik_grant(role regrole) returns void
+ *
+ * EXECUTE on what an application needs, and USAGE on narvik's schema.  Raises
+ * null_value_not_allowed for NULL, undefined_object for a role that does not
+ * exist.
+ */
+Datum
+narvik_grant(PG_FUNCTION_ARGS)
+{
+	const char *role = role_arg(fcinfo);
+	char	   *schema = schema_name();
+
+	narvik_run_ddl(psprintf("GRANT USAGE ON SCHEMA %s TO %s", schema, role));
+	narvik_run_ddl(psprintf("GRANT EXECUTE ON FUNCTION %s TO %s", function_list(schema), role));
+	PG_RETURN_VOID();
+}
+
+/*
+ * narvik_revoke(role regrole) returns void
+ *
+ * Takes EXECUTE back.  USAGE on the schema stays: the role may have it for
+ * other reasons, and it opens nothing.  Errors as for narvik_grant().
+ */
+Datum
+narvik_revoke(PG_FUNCTION_ARGS)
+{
+	const char *role = role_arg(fcinfo);
+
+	narvik_run_ddl(psprintf("REVOKE EXECUTE ON FUNCTION %s FROM %s",
+					 function_list(schema_name()), role));
+	PG_RETURN_VOID();
+}

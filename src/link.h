@@ -1,0 +1,30 @@
+/*
+ * link.h
+ *		The link to the application's users.
+ */
+#ifndef NARVIK_LINK_H
+#define NARVIK_LINK_H
+
+#include "access/attnum.h"
+#include "utils/relcache.h"
+
+/* The trigger function whose trigger is the link. */
+#define NARVIK_LINK_FUNCTION	"narvik_users_changed"
+
+typedef struct NarvikLink
+{
+	Oid			users;			/* the table; InvalidOid: no link */
+	AttrNumber	key;			/* its column that user_id refers to */
+	Oid			key_type;
+} NarvikLink;
+
+extern void narvik_link_init(void);
+extern NarvikLink narvik_find_link(void);
+extern void narvik_check_user_exists(const text *user_id);
+extern bool narvik_parse_key(const NarvikLink *link, const text *user_id,
+							 Datum *key);
+extern text *narvik_print_key(const NarvikLink *link, Datum key);
+extern char *narvik_key_condition(const NarvikLink *link, const char *row,
+								  const char *param);
+
+#endif							/* NARVIK_LINK_H */
