@@ -4,7 +4,6 @@
 MODULE_big = narvik
 OBJS = \
 	src/narvik.o \
-	src/identity.o \
 	src/users.o \
 	src/grants.o \
 	src/session.o \
@@ -14,6 +13,7 @@ OBJS = \
 	src/cookie_functions.o \
 	src/store.o \
 	src/stats.o \
+	src/identity.o \
 	src/link.o \
 	src/statements.o \
 	src/sweep.o \

@@ -269,7 +269,7 @@ COMMENT ON COLUMN narvik_stats.validated IS 'validations that found a live sessi
 COMMENT ON COLUMN narvik_stats.rejected IS 'validations of a token without a session';
 COMMENT ON COLUMN narvik_stats.expired IS 'validations of a token whose session had expired';
 COMMENT ON COLUMN narvik_stats.extended IS 'validations that extended the session';
-COMMENT ON COLUMN narvik_stats.invalidated IS 'sessions deleted by id or by user';
+COMMENT ON COLUMN narvik_stats.invalidated IS 'sessions deleted by id, by user or with their user';
 COMMENT ON COLUMN narvik_stats.rotated IS 'sessions that got a new token';
 COMMENT ON COLUMN narvik_stats.purged IS 'expired sessions deleted by the purge worker or narvik_delete_all_expired_sessions()';
 COMMENT ON COLUMN narvik_stats.purge_runs IS 'visits of the purge worker that ended well';

@@ -16,6 +16,7 @@
 #include "utils/builtins.h"
 
 #include "call.h"
+#include "identity.h"
 #include "link.h"
 #include "stats.h"
 #include "store.h"
@@ -116,7 +117,10 @@ narvik_delete_session(PG_FUNCTION_ARGS)
 	bool		deleted;
 
 	PreventCommandIfReadOnly("narvik_delete_session()");
-	deleted = narvik_id_arg(fcinfo, 0, id) && narvik_store_delete(id);
+	if (!narvik_id_arg(fcinfo, 0, id))
+		PG_RETURN_BOOL(false);
+	deleted = narvik_store_delete(id);
+	narvik_identity_session_ended(id);
 	narvik_count(NARVIK_INVALIDATED, deleted);
 	PG_RETURN_BOOL(deleted);
 }

@@ -12,6 +12,7 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/regproc.h"
 
 #include "call.h"
 #include "relation.h"
@@ -42,21 +43,28 @@ static const char *const application_functions[] = {
 static char *
 schema_name(void)
 {
-	Oid			function = narvik_find_member(ProcedureRelationId, application_functions[0]);
+	Oid			function = narvik_find_function(application_functions[0]);
 
 	return pstrdup(quote_identifier(get_namespace_name(get_func_namespace(function))));
 }
 
-/* "narvik.narvik_create_session, ..." */
+/*
+ * "narvik.narvik_create_session(text,jsonb,interval,boolean), ..."  Somebody may
+ * have other functions of the same names in narvik's schema.
+ */
 static char *
-function_list(const char *schema)
+function_list(void)
 {
 	StringInfoData list;
 
 	initStringInfo(&list);
 	for (int i = 0; i < (int) lengthof(application_functions); i++)
-		appendStringInfo(&list, "%s%s.%s", i > 0 ? ", " : "", schema,
-						 application_functions[i]);
+	{
+		Oid			function = narvik_find_function(application_functions[i]);
+
+		appendStringInfo(&list, "%s%s", i > 0 ? ", " : "",
+						 format_procedure_qualified(function));
+	}
 	return list.data;
 }
 
@@ -80,8 +88,9 @@ narvik_grant(PG_FUNCTION_ARGS)
 	const char *role = role_arg(fcinfo);
 	char	   *schema = schema_name();
 
+	PreventCommandIfReadOnly("narvik_grant()");
 	narvik_run_ddl(psprintf("GRANT USAGE ON SCHEMA %s TO %s", schema, role));
-	narvik_run_ddl(psprintf("GRANT EXECUTE ON FUNCTION %s TO %s", function_list(schema), role));
+	narvik_run_ddl(psprintf("GRANT EXECUTE ON FUNCTION %s TO %s", function_list(), role));
 	PG_RETURN_VOID();
 }
 
@@ -96,7 +105,8 @@ narvik_revoke(PG_FUNCTION_ARGS)
 {
 	const char *role = role_arg(fcinfo);
 
+	PreventCommandIfReadOnly("narvik_revoke()");
 	narvik_run_ddl(psprintf("REVOKE EXECUTE ON FUNCTION %s FROM %s",
-					 function_list(schema_name()), role));
+					 function_list(), role));
 	PG_RETURN_VOID();
 }

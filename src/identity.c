@@ -7,6 +7,10 @@
  * can reach it, and it ends with the transaction, so that a pooled connection
  * never hands it to the next client.  PREPARE TRANSACTION ends it too.
  *
+ * What the transaction itself does to that session, or its user, happens to
+ * the identity: the rooms above tell.  What others do meanwhile does not; who
+ * asked stays the same.
+ *
  * It follows savepoints as data does: each subtransaction that sets an
  * identity has a frame of its own, which its rollback removes and its release
  * leaves to the parent.
@@ -18,13 +22,13 @@
 #include "compat.h"
 
 #include "access/xact.h"
+#include "fmgr.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
+#include "encoding.h"
 #include "identity.h"
-#include "session.h"
 
-PG_FUNCTION_INFO_V1(narvik_authenticate);
 PG_FUNCTION_INFO_V1(narvik_current_user_id);
 PG_FUNCTION_INFO_V1(narvik_current_session_id);
 
@@ -39,17 +43,18 @@ typedef struct Frame
 /* Frames are in TopTransactionContext. */
 static Frame *top = NULL;
 
+/* A user_id of NULL makes it nobody. */
 static void
-set_identity(const NarvikSession *session)
+set_identity(const text *user_id, const unsigned char *session_id)
 {
 	int			nest_level = GetCurrentTransactionNestLevel();
-	text	   *user_id = NULL;
+	text	   *copy = NULL;
 
-	if (session != NULL)
+	if (user_id != NULL)
 	{
 		MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
 
-		user_id = DatumGetTextPCopy(PointerGetDatum(session->user_id));
+		copy = DatumGetTextPCopy(PointerGetDatum(user_id));
 		MemoryContextSwitchTo(old);
 	}
 
@@ -62,11 +67,11 @@ set_identity(const NarvikSession *session)
 		frame->below = top;
 		top = frame;
 	}
+	if (session_id != NULL)
+		memmove(top->session_id, session_id, NARVIK_ID_BYTES);
 	if (top->user_id != NULL)
 		pfree(top->user_id);
-	top->user_id = user_id;
-	if (session != NULL)
-		memcpy(top->session_id, session->id, NARVIK_ID_BYTES);
+	top->user_id = copy;
 }
 
 static void
@@ -119,27 +124,72 @@ narvik_identity_init(void)
 	RegisterSubXactCallback(at_subtransaction_end, NULL);
 }
 
-/*
- * narvik_authenticate(token text) returns text
- *
- * Validates the token as narvik_validate_session() does and makes its session
- * this transaction's identity; the user id.  NULL, and nobody, if it is not
- * valid.
- */
-Datum
-narvik_authenticate(PG_FUNCTION_ARGS)
-{
-	NarvikSession session;
-	bool		extended;
+/* ---- what happens to it -------------------------------------------------- */
 
-	if (!narvik_validate_token_arg(fcinfo, 0, false, &session, &extended))
-	{
-		set_identity(NULL);
-		PG_RETURN_NULL();
-	}
-	set_identity(&session);
-	PG_RETURN_TEXT_P(session.user_id);
+static bool
+is_somebody(void)
+{
+	return top != NULL && top->user_id != NULL;
 }
+
+static bool
+is_user(const text *user_id)
+{
+	return is_somebody() &&
+		VARSIZE_ANY_EXHDR(user_id) == VARSIZE_ANY_EXHDR(top->user_id) &&
+		memcmp(VARDATA_ANY(user_id), VARDATA_ANY(top->user_id),
+			   VARSIZE_ANY_EXHDR(user_id)) == 0;
+}
+
+static bool
+is_session(const unsigned char *id)
+{
+	return is_somebody() && memcmp(id, top->session_id, NARVIK_ID_BYTES) == 0;
+}
+
+void
+narvik_identity_set(const text *user_id, const unsigned char *session_id)
+{
+	set_identity(user_id, session_id);
+}
+
+void
+narvik_identity_clear(void)
+{
+	set_identity(NULL, NULL);
+}
+
+void
+narvik_identity_session_ended(const unsigned char *id)
+{
+	if (is_session(id))
+		narvik_identity_clear();
+}
+
+void
+narvik_identity_session_rotated(const unsigned char *old_id,
+								const unsigned char *new_id)
+{
+	if (is_session(old_id))
+		set_identity(top->user_id, new_id);
+}
+
+/* All sessions of a user, but for one if except_id is not NULL. */
+void
+narvik_identity_user_ended(const text *user_id, const unsigned char *except_id)
+{
+	if (is_user(user_id) && (except_id == NULL || !is_session(except_id)))
+		narvik_identity_clear();
+}
+
+void
+narvik_identity_user_renamed(const text *old_id, const text *new_id)
+{
+	if (is_user(old_id))
+		set_identity(new_id, top->session_id);
+}
+
+/* ---- what row-level security asks ---------------------------------------- */
 
 /*
  * narvik_current_user_id() returns text
@@ -151,7 +201,7 @@ Datum
 narvik_current_user_id(PG_FUNCTION_ARGS)
 {
 	(void) fcinfo;
-	if (top == NULL || top->user_id == NULL)
+	if (!is_somebody())
 		PG_RETURN_NULL();
 	PG_RETURN_TEXT_P(DatumGetTextPCopy(PointerGetDatum(top->user_id)));
 }
@@ -167,7 +217,7 @@ narvik_current_session_id(PG_FUNCTION_ARGS)
 	text	   *hex;
 
 	(void) fcinfo;
-	if (top == NULL || top->user_id == NULL)
+	if (!is_somebody())
 		PG_RETURN_NULL();
 	hex = (text *) palloc(VARHDRSZ + NARVIK_ID_CHARS);
 	SET_VARSIZE(hex, VARHDRSZ + NARVIK_ID_CHARS);

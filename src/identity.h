@@ -6,5 +6,14 @@
 #define NARVIK_IDENTITY_H
 
 extern void narvik_identity_init(void);
+extern void narvik_identity_set(const text *user_id,
+								const unsigned char *session_id);
+extern void narvik_identity_clear(void);
+extern void narvik_identity_session_ended(const unsigned char *id);
+extern void narvik_identity_session_rotated(const unsigned char *old_id,
+											const unsigned char *new_id);
+extern void narvik_identity_user_ended(const text *user_id,
+									   const unsigned char *except_id);
+extern void narvik_identity_user_renamed(const text *old_id, const text *new_id);
 
 #endif							/* NARVIK_IDENTITY_H */

@@ -20,6 +20,7 @@
 #include "access/xact.h"
 #include "catalog/dependency.h"
 #include "catalog/indexing.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_depend.h"
 #include "catalog/pg_proc_d.h"
 #include "catalog/pg_trigger.h"
@@ -39,11 +40,12 @@
 #include "relation.h"
 
 /*
- * Known until anything changes in any relation: making the link sends no
- * message that could be told from others.
+ * Known until anything changes in any relation: what making the link changes
+ * is a table that nobody knows yet.
  */
 static NarvikLink known_link;
 static bool link_is_known = false;
+static bool link_unchanged;		/* since the search began */
 static SPIPlanPtr user_plan = NULL;
 
 static void
@@ -51,7 +53,7 @@ forget_link(Datum arg, Oid relid)
 {
 	(void) arg;
 	(void) relid;
-	link_is_known = false;
+	link_is_known = link_unchanged = false;
 }
 
 void
@@ -101,7 +103,7 @@ static NarvikLink
 search_link(void)
 {
 	NarvikLink	link = {InvalidOid, InvalidAttrNumber, InvalidOid};
-	Oid			function = narvik_find_member(ProcedureRelationId, NARVIK_LINK_FUNCTION);
+	Oid			function = narvik_find_function(NARVIK_LINK_FUNCTION);
 	Relation	pg_depend = table_open(DependRelationId, AccessShareLock);
 	ScanKeyData key[2];
 	SysScanDesc scan;
@@ -127,23 +129,51 @@ search_link(void)
 }
 
 /*
- * The link as the catalogs have it now.  Whoever needs it to stay so holds a
- * lock on the table of sessions, which making and undoing the link excludes.
+ * The link as the catalogs have it now.  A lock on the users table keeps a
+ * link from being undone, one on the table of sessions keeps it from being
+ * made.  Whoever takes both takes the users' first, as deleting a user does.
  */
 NarvikLink
 narvik_find_link(void)
 {
 	while (!link_is_known)
 	{
-		link_is_known = true;
+		CHECK_FOR_INTERRUPTS();
+		link_unchanged = true;
 		known_link = search_link();
 		if (user_plan != NULL)
 		{
 			SPI_freeplan(user_plan);
 			user_plan = NULL;
 		}
+		link_is_known = link_unchanged;
 	}
 	return known_link;
+}
+
+/*
+ * Open the linked table, as table_open() does; NULL if there is no link.
+ * Taking the lock can bring news of a change.
+ */
+Relation
+narvik_open_link(LOCKMODE lockmode, NarvikLink *link)
+{
+	for (;;)
+	{
+		Relation	users;
+
+		CHECK_FOR_INTERRUPTS();
+		*link = narvik_find_link();
+		if (!OidIsValid(link->users))
+			return NULL;
+		users = try_table_open(link->users, lockmode);
+		if (users == NULL)
+			link_is_known = false;	/* it was dropped while we waited */
+		else if (link_is_known)
+			return users;
+		else
+			table_close(users, lockmode);
+	}
 }
 
 /* ---- keys --------------------------------------------------------------- */
@@ -221,6 +251,19 @@ narvik_key_condition(const NarvikLink *link, const char *row, const char *param)
 	return condition.data;
 }
 
+/*
+ * The users table for a FROM clause.  Only the table itself: neither its key
+ * nor its triggers reach into tables that inherit from it.
+ */
+char *
+narvik_users_source(Relation users)
+{
+	return psprintf("%s%s",
+					users->rd_rel->relkind == RELKIND_PARTITIONED_TABLE ? "" : "ONLY ",
+					quote_qualified_identifier(get_namespace_name(RelationGetNamespace(users)),
+											   RelationGetRelationName(users)));
+}
+
 /* ---- whether a user exists ---------------------------------------------- */
 
 static SPIPlanPtr
@@ -231,8 +274,7 @@ plan_user_query(const NarvikLink *link, Relation users)
 
 	plan = SPI_prepare(psprintf("SELECT u.%s FROM %s AS u WHERE %s FOR KEY SHARE OF u",
 								quote_identifier(get_attname(link->users, link->key, false)),
-								quote_qualified_identifier(get_namespace_name(RelationGetNamespace(users)),
-														   RelationGetRelationName(users)),
+								narvik_users_source(users),
 								narvik_key_condition(link, "u", "$1")),
 					   1, &key_type);
 	if (plan == NULL || SPI_keepplan(plan) != 0)
@@ -246,9 +288,8 @@ plan_user_query(const NarvikLink *link, Relation users)
  * he is deleted.  Runs as the owner of the users table, as foreign keys do.
  */
 static bool
-lock_user(const NarvikLink *link, Datum key, const text *user_id)
+lock_user(const NarvikLink *link, Relation users, Datum key, const text *user_id)
 {
-	Relation	users = table_open(link->users, RowShareLock);
 	Oid			caller;
 	int			caller_sec_context;
 	bool		isnull;
@@ -280,8 +321,29 @@ lock_user(const NarvikLink *link, Datum key, const text *user_id)
 	if (SPI_finish() != SPI_OK_FINISH)
 		elog(ERROR, "SPI_finish failed");
 	SetUserIdAndSecContext(caller, caller_sec_context);
-	table_close(users, NoLock);
 	return found;
+}
+
+/*
+ * Lock users, if there is a link, and the table of sessions, which inserting
+ * locks anyway.  NULL if there is no link; none can be made then.
+ */
+static Relation
+settle_link(NarvikLink *link)
+{
+	for (;;)
+	{
+		Relation	users = narvik_open_link(RowShareLock, link);
+		Oid			id_index;
+		Relation	sessions = narvik_relation_open(RowExclusiveLock, &id_index);
+
+		if (users != NULL || link_is_known)
+		{
+			table_close(sessions, NoLock);
+			return users;
+		}
+		table_close(sessions, RowExclusiveLock);
+	}
 }
 
 /*
@@ -290,21 +352,18 @@ lock_user(const NarvikLink *link, Datum key, const text *user_id)
 void
 narvik_check_user_exists(const text *user_id)
 {
-	Oid			id_index;
 	NarvikLink	link;
+	Relation	users = settle_link(&link);
 	Datum		key;
 
-	/* This lock keeps the link as it is; inserting takes it anyway. */
-	table_close(narvik_relation_open(RowExclusiveLock, &id_index), NoLock);
-	link = narvik_find_link();
-	if (!OidIsValid(link.users))
+	if (users == NULL)
 		return;
-
 	if (!narvik_parse_key(&link, user_id, &key) ||
-		!lock_user(&link, key, user_id))
+		!lock_user(&link, users, key, user_id))
 		ereport(ERROR,
 				(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
 				 errmsg("user does not exist"),
 				 errdetail("Table \"%s\" has no such user.",
-						   get_rel_name(link.users))));
+						   RelationGetRelationName(users))));
+	table_close(users, NoLock);
 }

@@ -6,6 +6,7 @@
 #define NARVIK_LINK_H
 
 #include "access/attnum.h"
+#include "storage/lockdefs.h"
 #include "utils/relcache.h"
 
 /* The trigger function whose trigger is the link. */
@@ -20,10 +21,12 @@ typedef struct NarvikLink
 
 extern void narvik_link_init(void);
 extern NarvikLink narvik_find_link(void);
+extern Relation narvik_open_link(LOCKMODE lockmode, NarvikLink *link);
 extern void narvik_check_user_exists(const text *user_id);
 extern bool narvik_parse_key(const NarvikLink *link, const text *user_id,
 							 Datum *key);
 extern text *narvik_print_key(const NarvikLink *link, Datum key);
+extern char *narvik_users_source(Relation users);
 extern char *narvik_key_condition(const NarvikLink *link, const char *row,
 								  const char *param);
 

@@ -22,6 +22,7 @@
 #include "catalog/pg_class_d.h"
 #include "catalog/pg_depend.h"
 #include "catalog/pg_extension_d.h"
+#include "catalog/pg_proc_d.h"
 #include "catalog/pg_type_d.h"
 #include "commands/extension.h"
 #include "miscadmin.h"
@@ -74,12 +75,21 @@ narvik_relation_init(void)
 	CacheRegisterRelcacheCallback(forget_relation, (Datum) 0);
 }
 
+static void
+report_missing_member(const char *what, const char *name)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("extension \"narvik\" has no %s \"%s\"", what, name),
+			 errhint("Undo the change, or drop the extension and create it again.")));
+}
+
 /*
  * A member of the extension by its name: a relation or a function, as the
- * class says.  InvalidOid if there is none.
+ * class says.
  */
-Oid
-narvik_find_member(Oid class, const char *name)
+static Oid
+find_member(Oid class, const char *name)
 {
 	Oid			extension = get_extension_oid("narvik", false);
 	Relation	pg_depend = table_open(DependRelationId, AccessShareLock);
@@ -108,20 +118,16 @@ narvik_find_member(Oid class, const char *name)
 	}
 	systable_endscan(scan);
 	table_close(pg_depend, AccessShareLock);
+
+	if (!OidIsValid(found))
+		report_missing_member(class == RelationRelationId ? "table" : "function", name);
 	return found;
 }
 
-static Oid
-find_table(void)
+Oid
+narvik_find_function(const char *name)
 {
-	Oid			found = narvik_find_member(RelationRelationId, TABLE_NAME);
-
-	if (!OidIsValid(found))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("extension \"narvik\" has no table \"%s\"", TABLE_NAME),
-				 errhint("Undo the change, or drop the extension and create it again.")));
-	return found;
+	return find_member(ProcedureRelationId, name);
 }
 
 static void
@@ -222,7 +228,7 @@ narvik_relation_open(LOCKMODE lockmode, Oid *id_index)
 		CHECK_FOR_INTERRUPTS();
 		if (!verified)
 		{
-			known_relid = find_table();
+			known_relid = find_member(RelationRelationId, TABLE_NAME);
 			unchanged = true;
 		}
 

@@ -25,7 +25,7 @@ enum
 
 extern void narvik_relation_init(void);
 extern Relation narvik_relation_open(LOCKMODE lockmode, Oid *id_index);
-extern Oid	narvik_find_member(Oid class, const char *name);
+extern Oid	narvik_find_function(const char *name);
 extern void narvik_report_bad_column(const char *column);
 
 #endif							/* NARVIK_RELATION_H */

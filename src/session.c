@@ -1,7 +1,7 @@
 /*
  * session.c
- *		The life of a session in SQL functions: create, validate, rotate,
- *		invalidate, list, change its data.
+ *		The life of a session in SQL functions: create, validate,
+ *		authenticate, rotate, invalidate, list, change its data.
  *
  * Arguments in, policy, answer out.  The rules are policy.c's, the rows are
  * store.c's.  Time is the start of the client's statement.
@@ -18,6 +18,7 @@
 #include "utils/builtins.h"
 
 #include "call.h"
+#include "identity.h"
 #include "link.h"
 #include "session.h"
 #include "stats.h"
@@ -29,6 +30,7 @@
 
 PG_FUNCTION_INFO_V1(narvik_create_session);
 PG_FUNCTION_INFO_V1(narvik_validate_session);
+PG_FUNCTION_INFO_V1(narvik_authenticate);
 PG_FUNCTION_INFO_V1(narvik_invalidate_session);
 PG_FUNCTION_INFO_V1(narvik_rotate_session);
 PG_FUNCTION_INFO_V1(narvik_fetch_sessions_for_user);
@@ -247,6 +249,28 @@ narvik_validate_session(PG_FUNCTION_ARGS)
 }
 
 /*
+ * narvik_authenticate(token text) returns text
+ *
+ * Validates the token as narvik_validate_session() does and makes its session
+ * this transaction's identity; the user id.  NULL, and nobody, if it is not
+ * valid.
+ */
+Datum
+narvik_authenticate(PG_FUNCTION_ARGS)
+{
+	NarvikSession session;
+	bool		extended;
+
+	if (!narvik_validate_token_arg(fcinfo, 0, false, &session, &extended))
+	{
+		narvik_identity_clear();
+		PG_RETURN_NULL();
+	}
+	narvik_identity_set(session.user_id, session.id);
+	PG_RETURN_TEXT_P(session.user_id);
+}
+
+/*
  * narvik_rotate_session(token text) returns setof narvik_created_session
  *
  * The session under a new token and id, all else as it was, or no row.  The
@@ -271,6 +295,7 @@ narvik_rotate_session(PG_FUNCTION_ARGS)
 	if (!narvik_store_update_id(id, new_id, GetCurrentStatementStartTimestamp(),
 								&session))
 		return narvik_no_row(fcinfo);
+	narvik_identity_session_rotated(id, new_id);
 	narvik_count(NARVIK_ROTATED, 1);
 	return narvik_one_row(fcinfo,
 						  narvik_created_session_datum(fcinfo, token, &session));
@@ -288,7 +313,10 @@ narvik_invalidate_session(PG_FUNCTION_ARGS)
 	bool		deleted;
 
 	PreventCommandIfReadOnly("narvik_invalidate_session()");
-	deleted = narvik_id_arg(fcinfo, 0, id) && narvik_store_delete(id);
+	if (!narvik_id_arg(fcinfo, 0, id))
+		PG_RETURN_BOOL(false);
+	deleted = narvik_store_delete(id);
+	narvik_identity_session_ended(id);
 	narvik_count(NARVIK_INVALIDATED, deleted);
 	PG_RETURN_BOOL(deleted);
 }
@@ -335,6 +363,7 @@ narvik_delete_sessions_for_user(PG_FUNCTION_ARGS)
 	has_exception = narvik_id_arg(fcinfo, 1, except_id);
 	deleted = narvik_store_delete_for_user(user_id,
 										   has_exception ? except_id : NULL);
+	narvik_identity_user_ended(user_id, has_exception ? except_id : NULL);
 	narvik_count(NARVIK_INVALIDATED, deleted);
 	PG_RETURN_INT64(deleted);
 }

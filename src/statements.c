@@ -18,6 +18,7 @@
 #include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
@@ -358,21 +359,24 @@ narvik_store_delete(const unsigned char *id)
  * For the triggers on the users table: in the newest state, so that a session
  * that others committed since this transaction began is changed as well.
  */
-static void
+static int64
 run_in_newest_state(NarvikStatement *statement, Datum *values, const char *nulls)
 {
 	NarvikRun	run;
+	int64		processed;
 
 	narvik_run_begin(&run, statement, values, nulls, GetLatestSnapshot(), 0);
+	processed = (int64) SPI_processed;
 	narvik_run_end(&run);
+	return processed;
 }
 
-void
+int64
 narvik_store_delete_user(const text *user_id)
 {
 	Datum		values[2] = {PointerGetDatum(user_id), (Datum) 0};
 
-	run_in_newest_state(&delete_for_user, values, " n");
+	return run_in_newest_state(&delete_for_user, values, " n");
 }
 
 void
@@ -380,13 +384,48 @@ narvik_store_rename_user(const text *old_id, const text *new_id)
 {
 	Datum		values[2] = {PointerGetDatum(old_id), PointerGetDatum(new_id)};
 
-	run_in_newest_state(&rename_user, values, NULL);
+	(void) run_in_newest_state(&rename_user, values, NULL);
 }
 
-void
+int64
 narvik_store_delete_all(void)
 {
-	run_in_newest_state(&delete_all, NULL, NULL);
+	return run_in_newest_state(&delete_all, NULL, NULL);
+}
+
+/*
+ * How many sessions have a user id that is not among the keys, a query for one
+ * column of text.  Runs as the caller, who must be allowed to read both; in the
+ * newest state, and byte by byte whatever the keys' collation.
+ */
+int64
+narvik_store_count_orphans(const char *keys)
+{
+	Oid			id_index;
+	Relation	rel = narvik_relation_open(AccessShareLock, &id_index);
+	SPIPlanPtr	plan;
+	bool		isnull;
+	int64		orphans;
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	plan = SPI_prepare(psprintf("SELECT pg_catalog.count(*) FROM %s AS s"
+								" WHERE NOT EXISTS (SELECT FROM (%s) AS k (key)"
+								" WHERE k.key COLLATE pg_catalog.\"C\""
+								" OPERATOR(pg_catalog.=) s.user_id)",
+								quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
+														   RelationGetRelationName(rel)),
+								keys), 0, NULL);
+	if (plan == NULL ||
+		SPI_execute_snapshot(plan, NULL, NULL, GetLatestSnapshot(),
+							 InvalidSnapshot, false, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not count sessions of unknown users");
+	orphans = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0],
+										  SPI_tuptable->tupdesc, 1, &isnull));
+	if (SPI_finish() != SPI_OK_FINISH)
+		elog(ERROR, "SPI_finish failed");
+	table_close(rel, NoLock);
+	return orphans;
 }
 
 /* All sessions of a user, but for one if except_id is not NULL. */

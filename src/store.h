@@ -69,9 +69,10 @@ extern Jsonb *narvik_store_update_data(const unsigned char *id, Jsonb *patch,
 extern bool narvik_store_delete(const unsigned char *id);
 extern int64 narvik_store_delete_for_user(const text *user_id,
 										  const unsigned char *except_id);
-extern void narvik_store_delete_user(const text *user_id);
+extern int64 narvik_store_delete_user(const text *user_id);
 extern void narvik_store_rename_user(const text *old_id, const text *new_id);
-extern void narvik_store_delete_all(void);
+extern int64 narvik_store_delete_all(void);
+extern int64 narvik_store_count_orphans(const char *keys);
 extern int64 narvik_store_delete_expired(TimestampTz now);
 extern bool narvik_store_become_purger(void);
 extern void narvik_store_find_expired(NarvikSweep *sweep, TimestampTz now);
