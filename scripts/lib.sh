@@ -26,6 +26,8 @@ umask 022
 
 PROJECT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 NO_MAIN_CLUSTER=/etc/postgresql-common/createcluster.d/narvik-scripts.conf
+NO_SERVICES=/usr/sbin/policy-rc.d
+NO_SERVICES_TEXT=$'#!/bin/sh\n# For as long as a script of narvik installs packages.\nexit 101'
 WORK= SOCKETS= CHILD= PGBIN= PGHOST=
 
 die() {
@@ -61,7 +63,7 @@ leave() {
 		kill -TERM -- "-$CHILD" 2>/dev/null
 		wait "$CHILD"
 	fi
-	allow_main_cluster
+	allow_services
 	if [[ $WORK ]]; then
 		[[ $PGBIN ]] && stop_servers
 		if [[ ${KEEP:-} == 1 ]]; then
@@ -83,17 +85,25 @@ installed() {
 	[[ $(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null) == installed ]]
 }
 
-# Installing a server makes Debian create and start a cluster "main".  Nobody
-# asked for one: a drop-in says so for as long as apt runs.
-forbid_main_cluster() {
+# Installing a server makes Debian create and start a cluster "main", and start
+# other services.  Nobody asked for them: two files say so for as long as apt
+# runs.  A policy that the machine has already stays as it is.
+forbid_services() {
 	mkdir -p "${NO_MAIN_CLUSTER%/*}"
 	echo "create_main_cluster = off" >"$NO_MAIN_CLUSTER"
+	if [[ ! -e $NO_SERVICES && ! -L $NO_SERVICES ]]; then
+		install -m 0755 /dev/stdin "$NO_SERVICES" <<<"$NO_SERVICES_TEXT"
+	fi
 }
 
-allow_main_cluster() {
+# Also what a run that was killed has left behind.
+allow_services() {
 	if [[ -e $NO_MAIN_CLUSTER ]]; then
 		rm -f "$NO_MAIN_CLUSTER"
 		rmdir --ignore-fail-on-non-empty "${NO_MAIN_CLUSTER%/*}"
+	fi
+	if [[ -f $NO_SERVICES && $(<"$NO_SERVICES") == "$NO_SERVICES_TEXT" ]]; then
+		rm -f "$NO_SERVICES"
 	fi
 }
 
@@ -124,9 +134,9 @@ install_packages() {
 	if ((${#missing[@]})); then
 		echo "installing ${missing[*]}"
 		[[ $updated ]] || quietly apt-update apt_get update
-		forbid_main_cluster
+		forbid_services
 		quietly apt-install apt_get install "${missing[@]}"
-		allow_main_cluster
+		allow_services
 	fi
 }
 

@@ -21,6 +21,10 @@ $node->safe_psql(
 	CREATE ROLE stranger LOGIN;
 	CREATE ROLE keeper;
 	CREATE EXTENSION narvik CASCADE;
+	CREATE TABLE people (id text PRIMARY KEY);
+	INSERT INTO people VALUES ('alice'), ('carol'), ('dora'), ('fay'), ('mallory');
+	SELECT narvik_link_users('people');
+	GRANT SELECT, UPDATE, DELETE ON people TO app;
 	CREATE VIEW members AS
 		SELECT p.* FROM pg_proc AS p
 		JOIN pg_depend AS d ON d.objid = p.oid AND d.classid = 'pg_proc'::regclass
@@ -69,6 +73,10 @@ my @calls = (
 	[ "count(token) FROM public.narvik_create_session('alice')", '1' ],
 	[ "user_id, extended FROM public.narvik_validate_session('token-a')", 'alice|t' ],
 	[ "user_id FROM public.narvik_validate_session('token-d')", '' ],
+	[ "who, public.narvik_current_user_id() FROM public.narvik_authenticate('token-b') AS who", 'alice|alice' ],
+	[ "public.narvik_current_user_id()", '' ],
+	[ "public.narvik_current_session_id()", '' ],
+	[ "id FROM public.narvik_validate_user('token-b', NULL::public.people)", 'alice' ],
 	[ "count(id) FROM public.narvik_fetch_sessions_for_user('alice')", '3' ],
 	[ "public.narvik_update_session_data('$id{a}', '{\"k\": 1}')", '{"k": 1}' ],
 	[ "public.narvik_save_session('$id{c}', 'carol', '2099-01-01 00:00+00')", '' ],
@@ -92,6 +100,16 @@ my @calls = (
 	[ "public.narvik_create_cookie('t')",
 		'narvik_session=t; Max-Age=2592000; Path=/; SameSite=Lax; Secure; HttpOnly' ]);
 
+# These do what the caller may do by itself, so EXECUTE alone gives nothing.  The
+# last two say so in a warning, as GRANT does; that nothing was granted or revoked
+# is seen by the tests that follow.
+my @administration = (
+	[ "public.narvik_link_users('workshop.own')", '55006' ],
+	[ "public.narvik_unlink_users()", '42501' ],
+	[ "public.narvik_users_changed()", '39P01' ],
+	[ "public.narvik_grant('stranger')", '' ],
+	[ "public.narvik_revoke('app')", '' ]);
+
 sub every_call_works
 {
 	my ($how, $before) = @_;
@@ -114,7 +132,7 @@ sub every_call_works
 }
 
 is( $node->safe_psql('postgres', 'SELECT proname FROM members GROUP BY proname ORDER BY proname COLLATE "C"'),
-	join("\n", sort keys %{ { map { $_->[0] =~ /(narvik_\w+)\(/ ? ($1 => 1) : () } @calls } }),
+	join("\n", sort keys %{ { map { $_ => 1 } map { $_->[0] =~ /(narvik_\w+)\(/g } @calls, @administration } }),
 	'every function of the extension is tried here');
 
 # -- who may call
@@ -126,15 +144,28 @@ is( $node->safe_psql(
 					  WHERE grantee = 0 AND privilege_type = 'EXECUTE')
 		ORDER BY proname COLLATE "C"}),
 	join("\n", qw(narvik_cookie_name narvik_create_blank_cookie narvik_create_cookie
-		  narvik_generate_token narvik_read_cookie narvik_session_id)),
+		  narvik_current_session_id narvik_current_user_id narvik_generate_token narvik_read_cookie narvik_session_id)),
 	'PUBLIC may call the functions that touch no session, and no other');
 
 every_call_works('application role');
 
+$node->safe_psql('postgres', 'CREATE TABLE workshop.own (id text PRIMARY KEY); ALTER TABLE workshop.own OWNER TO app');
+is(as('app', "SELECT $_->[0]"), $_->[1], "with EXECUTE alone: $_->[0]")
+  foreach @administration;
+{
+	my ($rc, $out, $err) = $node->psql('postgres', q{
+		\set VERBOSITY sqlstate
+		BEGIN;
+		SELECT narvik_unlink_users();
+		SET LOCAL ROLE app;
+		SELECT narvik_link_users('workshop.own')});
+	like($err, qr/ERROR:  42501/, 'nor a link to a table of its own');
+}
+
 foreach (split /\n/, $node->safe_psql(
 		'postgres', q{
 		SELECT proname, 'SELECT ' || proname || '(' ||
-			   coalesce((SELECT string_agg('NULL::' || format_type(t, NULL), ', ' ORDER BY n)
+			   coalesce((SELECT string_agg('NULL::' || replace(format_type(t, NULL), 'anyelement', 'int'), ', ' ORDER BY n)
 						 FROM unnest(proargtypes) WITH ORDINALITY AS a (t, n)), '') || ')',
 			   EXISTS (SELECT FROM aclexplode(coalesce(proacl, acldefault('f', proowner)))
 					   WHERE grantee = 0)
@@ -295,7 +326,11 @@ my @failing = (
 	qq{SELECT narvik_update_session_data('$id{a}', '{"k": 1}')},
 	qq{SELECT narvik_save_session('$id{f}', 'fay', '2099-01-01')},
 	qq{SELECT narvik_update_session_expiry('$id{a}', '2099-01-01')},
-	qq{SELECT narvik_delete_session('$id{a}')});
+	qq{SELECT narvik_delete_session('$id{a}')},
+	q{SELECT narvik_authenticate('token-a')},
+	q{SELECT narvik_validate_user('token-a', NULL::public.people)},
+	q{UPDATE people SET id = 'alicia' WHERE id = 'alice'},
+	q{DELETE FROM people WHERE id = 'alice'});
 
 # What only the caller itself can do, and what it cannot.
 my $identity = q{
@@ -338,7 +373,7 @@ foreach my $call (@calls)
 {
 	my $open = $node->background_psql('postgres');
 	$open->query_safe('BEGIN; SELECT count(*) FROM (SELECT FROM narvik_sessions FOR UPDATE) AS s');
-	foreach my $call (grep { !/validate|create|save|expired/ } @failing)
+	foreach my $call (grep { !/validate|authenticate|create|save|expired/ } @failing)
 	{
 		my ($rc, $out, $err) = $node->psql(
 			'postgres', "\\set VERBOSITY sqlstate
