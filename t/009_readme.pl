@@ -80,7 +80,7 @@ sub documented
 is( documented($reference =~ /^#### (narvik_\w+\(.*\)) → /mg),
 	catalog(
 		q{SELECT format('%s(%s)', proname, replace(regexp_replace(pg_get_function_arguments(p.oid),
-				'::(text|jsonb|interval|boolean)|(, )?\mOUT [^,]*', '', 'g'), 'timestamp with time zone', 'timestamptz'))
+				'::(text|jsonb|interval|boolean|name)|(, )?\mOUT [^,]*', '', 'g'), 'timestamp with time zone', 'timestamptz'))
 		  FROM pg_proc AS p JOIN pg_depend AS d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid
 		  JOIN pg_extension AS e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid
 		  WHERE d.deptype = 'e' AND e.extname = 'narvik'}),

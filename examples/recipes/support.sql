@@ -1,0 +1,26 @@
+CREATE ROLE support LOGIN;
+GRANT USAGE ON SCHEMA narvik TO support;
+GRANT EXECUTE ON FUNCTION
+    narvik_fetch_sessions_for_user,
+    narvik_invalidate_session,
+    narvik_delete_sessions_for_user
+TO support;
+GRANT SELECT (id, name) ON app_users TO support;
+
+SELECT id FROM narvik_create_session('1', '{"device": "laptop"}') \gset
+SELECT count(*) FROM narvik_create_session('1', '{"device": "phone"}') \g /dev/null
+SELECT count(*) FROM narvik_create_session('2') \g /dev/null
+SET ROLE support;
+
+SELECT data FROM narvik_fetch_sessions_for_user('1');
+SELECT narvik_invalidate_session(:'id');
+SELECT narvik_delete_sessions_for_user('1');
+
+SELECT narvik_create_session('1');
+SELECT narvik_validate_session('made-up');
+SELECT narvik_authenticate('made-up');
+SELECT narvik_save_session(narvik_session_id('known'), '1', 'tomorrow');
+SELECT narvik_rotate_session('made-up');
+SELECT * FROM narvik_sessions;
+
+SELECT sum(narvik_delete_sessions_for_user(id::text)) AS logged_out FROM app_users;

@@ -1,0 +1,265 @@
+# docs/recipes.md: every recipe is the file it names, runs, and gets the answers
+# that the page shows.  What the pages promise beyond that is tested after it:
+# races between log-in and password change, what PostgREST's transactions do,
+# and where the server shows tokens.
+#
+# Tokens that this test puts into statements are shorter than real ones: the
+# logs of all tests are searched for those.
+
+use strict;
+use warnings;
+
+use Cwd qw(abs_path);
+use File::Basename qw(dirname);
+use IPC::Run ();
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $root = dirname(abs_path($0)) . '/..';
+
+my $node = PostgreSQL::Test::Cluster->new('main');
+$node->init;
+$node->append_conf(
+	'postgresql.conf', q{
+shared_preload_libraries = 'narvik, pg_stat_statements'
+pg_stat_statements.track = all
+max_parallel_workers_per_gather = 2
+});
+$node->start;
+
+# ---- the page ---------------------------------------------------------------
+
+# Per file: its statements, and the answers that follow each block of them.
+my (%recipe, @order, $file);
+foreach my $part (split /^(?=File: |```)/m, slurp_file("$root/docs/recipes.md"))
+{
+	if ($part =~ /^File: \[(.*?)\]\(\.\.\/\g1\)/)
+	{
+		$file = $1;
+		push @order, $file;
+	}
+	elsif ($part =~ /^```(sql|text)\n(.*)/s)
+	{
+		push @{ $recipe{$file} }, { sql => $2, answer => '' } if $1 eq 'sql';
+		$recipe{$file}[-1]{answer} = $2 if $1 eq 'text';
+	}
+}
+is_deeply([ sort @order ],
+	[ sort map { s/^\Q$root\E\///r } glob("$root/examples/recipes/*") ],
+	'the page has every file of examples/recipes');
+foreach (@order)
+{
+	is(slurp_file("$root/$_"), join("\n", map { $_->{sql} } @{ $recipe{$_} }),
+		"$_ is what the page shows");
+}
+
+# What differs from run to run, and between versions of PostgreSQL.
+sub masked
+{
+	my ($text) = @_;
+	$text =~ s/\b[a-z2-7]{32}\b/<token>/g;
+	$text =~ s/\b[0-9a-f]{64}\b/<id>/g;
+	$text =~ s/ \(returns \$\d\)//g;
+	$text =~ s/\(InitPlan (\d)\)\.col1/'$' . ($1 - 1)/ge;
+	$text =~ s/^ *Params Evaluated: .*\n//mg;
+	$text =~ s/-{3,}/---/g;
+	$text =~ s/^\(\d+ rows?\)\n?//mg;
+	$text =~ s/ +$//mg;
+	$text =~ s/^ +QUERY PLAN$/QUERY PLAN/mg;
+	return $text =~ s/\n+\z//r;
+}
+
+sub run_recipe
+{
+	my ($file, $database) = @_;
+	my $script = join('', map { "$_->{sql}\n\\echo -- next\n" } @{ $recipe{$file} });
+	my $out = '';
+	IPC::Run::run([ 'psql', '-Xq', '-d', $node->connstr($database) ],
+		'<', \$script, '>&', \$out);
+	my @answers = split /^-- next\n/m, $out, -1;
+	is(scalar @answers, 1 + @{ $recipe{$file} }, "$file runs to its end");
+	foreach my $i (0 .. $#{ $recipe{$file} })
+	{
+		is( masked($answers[$i]),
+			masked($recipe{$file}[$i]{answer}),
+			"$file, block " . ($i + 1) . ' answers as shown');
+	}
+	return;
+}
+
+sub basename_of { return $_[0] =~ s/.*\/(.*)\.sql/$1/r }
+
+$node->safe_psql('postgres', 'CREATE DATABASE setup');
+run_recipe('examples/recipes/setup.sql', 'setup');
+foreach my $file (grep { $_ ne 'examples/recipes/setup.sql' } @order)
+{
+	my $database = basename_of($file);
+	$node->safe_psql('postgres',
+		qq{CREATE DATABASE "$database" TEMPLATE setup;
+		   ALTER DATABASE "$database" SET search_path = public, narvik});
+	run_recipe($file, $database);
+}
+
+# ---- README's first example -------------------------------------------------
+
+my ($example) = slurp_file("$root/README.md") =~
+  /^## Row-level security in one call\n.*?^```sql\n(.*?)^```/ms
+  or BAIL_OUT('README has no example of row-level security');
+$node->safe_psql('postgres', 'CREATE EXTENSION narvik CASCADE');
+is( $node->safe_psql('postgres', $example),
+	"\nalice\nalice|buy milk",
+	"README's example: the authenticated user sees her rows");
+is($node->safe_psql('postgres', 'SELECT count(*) FROM notes'), '2', 'there are others');
+
+# ---- a log-in and a password change wait for each other ---------------------
+
+# The statements of the page, with the passwords of a user who is still as made.
+$node->safe_psql('postgres', 'CREATE DATABASE race TEMPLATE setup;
+	ALTER DATABASE race SET search_path = public, narvik');
+my ($check) = $recipe{'examples/recipes/log-in.sql'}[0]{sql} =~ /^(SELECT id AS user_id.*?) \\gset$/ms;
+my ($change) = $recipe{'examples/recipes/password.sql'}[0]{sql} =~ /^(WITH changed.*?;)$/ms;
+my $login = "$check;\nSELECT FROM narvik_create_session('1', '{\"device\": \"late\"}')";
+$node->safe_psql('race', "SELECT narvik_save_session(narvik_session_id('known'), '1', 'tomorrow')");
+
+sub wait_for_lock
+{
+	$node->poll_query_until('race',
+		"SELECT count(*) = 1 FROM pg_stat_activity WHERE datname = 'race' AND wait_event_type = 'Lock'")
+	  or die 'nobody waits';
+	return;
+}
+
+my $one = $node->background_psql('race');
+my $other = $node->background_psql('race');
+$one->query_safe('SET ROLE webapp');
+$other->query_safe('SET ROLE webapp');
+
+$one->query_safe("BEGIN; $login");
+$other->query_until(qr/waits/,
+	"\\echo waits\nBEGIN; SELECT narvik_authenticate('known'); $change\nCOMMIT;\n");
+wait_for_lock();
+$one->query_safe('COMMIT');
+$other->query_safe('SELECT 1');
+is( $node->safe_psql('race', 'SELECT data FROM narvik_fetch_sessions_for_user($$1$$)'),
+	'{}',
+	'a password change ends the session of a log-in that was not committed when it began');
+
+$node->safe_psql('race', q{UPDATE app_users SET password_hash = crypt('alice''s password', gen_salt('bf', 4))});
+$other->query_safe("BEGIN; SELECT narvik_authenticate('known'); $change");
+$one->query_until(qr/waits/, "\\echo waits\nBEGIN; $check;\n");
+wait_for_lock();
+$other->query_safe('COMMIT');
+is($one->query_safe('COMMIT'), '', 'a log-in that waited for a password change finds no user');
+$one->quit;
+$other->quit;
+
+# ---- what PostgREST's transactions do ---------------------------------------
+
+$node->safe_psql('postgrest', q{
+	SELECT narvik_save_session(narvik_session_id('half gone'), '1', now() + interval '1 day')});
+my $request = q{SET LOCAL ROLE web_anon;
+	SELECT set_config('request.cookies', '{"narvik_session": "half gone"}', true) \g /dev/null
+	SELECT hooks.pre_request() \g /dev/null
+	SELECT count(*) FROM api.notes; COMMIT;};
+my $slid = q{SELECT expires_at > now() + interval '29 days'
+	FROM narvik_fetch_session(narvik_session_id('half gone'))};
+is($node->safe_psql('postgrest', "BEGIN READ ONLY; $request"), '1', 'a GET is authenticated');
+is($node->safe_psql('postgrest', $slid), 'f', 'and does not extend the session');
+is($node->safe_psql('postgrest', "BEGIN; $request"), '1', 'a POST is authenticated');
+is($node->safe_psql('postgrest', $slid), 't', 'and extends it');
+is( $node->safe_psql('postgrest',
+		q{BEGIN; SET LOCAL ROLE web_anon; SELECT hooks.pre_request() \g /dev/null
+		  SELECT narvik_current_user_id() IS NULL; COMMIT; SELECT narvik_current_user_id() IS NULL}),
+	"t\nt",
+	'no cookies at all: nobody');
+is( $node->safe_psql('postgrest', q{SET narvik.cookie_expires_in = '400d'; SELECT narvik_create_cookie('x')}),
+	'narvik_session=x; Max-Age=34560000; Path=/; SameSite=Lax; Secure; HttpOnly',
+	'a cookie can outlive every session');
+
+# ---- docs/security.md: what a dump is good for ------------------------------
+
+my $token = $node->safe_psql('race', "SELECT token FROM narvik_create_session('2')");
+my ($dump) = run_command([ 'pg_dump', '-d', $node->connstr('race') ]);
+my $id = $node->safe_psql('race', "SELECT id FROM narvik_fetch_sessions_for_user('2')");
+like($dump, qr/\Q$id\E/, 'a dump shows the id of a session');
+unlike($dump, qr/\Q$token\E/, 'and not its token');
+is($node->safe_psql('race', "SELECT count(*) FROM narvik_validate_session('$id')"),
+	'0', 'an id is no token');
+
+# ---- docs/security.md: where the server shows tokens ------------------------
+
+# Sends a statement with a token as a bind parameter, or in its text, and
+# returns the lines of the log that show it.
+my $secret = 'secret-token';
+my $bind = PostgreSQL::Test::Utils::tempdir() . '/bind.sql';
+
+sub logged
+{
+	my ($sql, $mode, %settings) = @_;
+	my $from = -s $node->logfile;
+	open my $file, '>', $bind or die;
+	print $file "$sql;\n";
+	close $file;
+	local $ENV{PGOPTIONS} = join(' ', map { "-c $_=$settings{$_}" } sort keys %settings);
+	IPC::Run::run([ 'pgbench', '-n', '-t', '1', '-M', $mode, '-D', "token=$secret",
+			'-f', $bind, $node->connstr('postgres') ], '>', \my $out, '2>', \my $err);
+	return join("\n", grep { /\Q$secret\E/ } split /\n/, slurp_file($node->logfile, $from));
+}
+
+# The recipe has been run: this is what it changed, and what it was before.
+my $call = 'SELECT narvik_authenticate(:token)';
+my $failing = "$call, 1 / (length(:token) - 12)";
+my $in_text = "SELECT narvik_authenticate('$secret')";
+my %loud = (log_parameter_max_length => -1);
+my %explain = (
+	session_preload_libraries => 'auto_explain',
+	'auto_explain.log_min_duration' => 0);
+
+is($node->safe_psql('postgres', 'SHOW log_parameter_max_length'), '0', 'the recipe has set this');
+foreach my $setting ([ log_statement => 'all' ], [ log_min_duration_statement => 0 ],
+	[ log_min_duration_sample => 0 ])
+{
+	like(logged($call, 'extended', @$setting, %loud),
+		qr/parameters: \$1/, "$setting->[0] shows bind parameters");
+	is(logged($call, 'extended', @$setting), '', 'but not with log_parameter_max_length = 0');
+}
+like(logged($failing, 'extended', log_parameter_max_length_on_error => -1),
+	qr/portal with parameters/, 'log_parameter_max_length_on_error shows them with errors');
+is(logged($failing, 'extended'), '', 'but not if it is 0');
+is(logged($call, 'extended', %explain), '', 'auto_explain does not show them');
+like(logged($call, 'extended', %explain, 'auto_explain.log_verbose' => 'on'),
+	qr/Output: narvik_authenticate\('/, 'but with log_verbose the plan does');
+like(logged($in_text, 'simple', log_statement => 'all'),
+	qr/LOG:  statement:/, 'a token in the text of a statement is logged with it');
+like(logged($in_text . ', 1 / 0', 'simple'), qr/STATEMENT:/, 'and with every error');
+
+$node->safe_psql('postgres', 'CREATE EXTENSION pg_stat_statements; CREATE ROLE stranger LOGIN;
+	CREATE ROLE watcher LOGIN; GRANT pg_read_all_stats TO watcher');
+$node->safe_psql('postgres', "CREATE PROCEDURE proc(text) LANGUAGE sql AS 'SELECT narvik_authenticate(\$1)'");
+my @utility = (
+	"CALL proc('$secret')",
+	"COPY (SELECT narvik_authenticate('$secret')) TO STDOUT",
+	"CREATE TABLE made AS SELECT narvik_authenticate('$secret')",
+	"DECLARE c CURSOR WITH HOLD FOR SELECT narvik_authenticate('$secret')",
+	"DO \$\$ BEGIN PERFORM narvik_authenticate('$secret'); END \$\$");
+$node->safe_psql('postgres', join('; ', $in_text, @utility));
+is( $node->safe_psql('postgres',
+		"SELECT query FROM pg_stat_statements WHERE query ~ '$secret' AND query !~ 'stat_statements' ORDER BY query COLLATE \"C\""),
+	join("\n", @utility),
+	'pg_stat_statements replaces constants, but not in utility statements');
+
+my $webapp = $node->background_psql('postgres', extra_params => [ '-U', 'webapp' ]);
+$webapp->query_safe("SELECT '$secret'");
+my $activity = "SELECT query FROM pg_stat_activity WHERE usename = 'webapp' AND pid <> pg_backend_pid()";
+foreach ([ stranger => '<insufficient privilege>' ], [ webapp => "SELECT '$secret'" ],
+	[ watcher => "SELECT '$secret'" ])
+{
+	my ($role, $answer) = @$_;
+	my $out = $node->safe_psql('postgres', $activity, extra_params => [ '-U', $role ]);
+	like($out, qr/^\Q$answer\E/, "in pg_stat_activity $role sees $answer");
+}
+$webapp->quit;
+
+$node->stop;
+done_testing();
