@@ -14,9 +14,9 @@ use PurgeTest;
 use Test::More;
 use Time::HiRes qw(time);
 
-# Small batches, so that a million sessions take much longer than the 5 s that
+# The smallest batches, so that a million sessions take much longer than the 5 s that
 # DROP DATABASE waits.
-my $node = purging_server('main', 'narvik.purge_batch_size = 10');
+my $node = purging_server('main', 'narvik.purge_batch_size = 1');
 add_database($node, 'bystander');
 my $filling = start_million($node);
 
@@ -150,7 +150,7 @@ ok(wait_until_purged($node, 'planted'), 'without them the session is purged');
 # ---- one purger for a database ----------------------------------------------
 
 # One batch takes longer than the launcher needs to come back.
-add_database($node, 'slow');
+add_database($node, 'slow', 'narvik.purge_batch_size = 10');
 $node->safe_psql(
 	'slow', q{
 	CREATE TABLE deletions (pid int, at timestamptz);
