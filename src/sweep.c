@@ -46,11 +46,11 @@
 #include "store.h"
 
 /* How many rows are put in order at once. */
-#define ROWS_IN_ORDER	100000
+#define ROWS_IN_ORDER	20000
 
 /* How long to go on before giving way: about a tenth of a millisecond. */
 #define ROWS_AT_A_STRETCH		200
-#define ENTRIES_AT_A_STRETCH	2000
+#define ENTRIES_AT_A_STRETCH	500
 
 static NarvikStatement delete_found = {
 	"DELETE FROM %1$s WHERE ctid = ANY (ARRAY("
