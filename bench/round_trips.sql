@@ -1,0 +1,20 @@
+/* Three notes for every user of the sessions in fill(). */
+CREATE TABLE notes (
+	id		bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	owner	text NOT NULL,
+	body	text NOT NULL
+);
+INSERT INTO notes (owner, body)
+SELECT 'user' || i % (:rows / 2 + 1), 'note ' || i FROM generate_series(1, :rows * 3 / 2) i;
+CREATE INDEX ON notes (owner);
+VACUUM FREEZE ANALYZE notes;
+
+/* Only reached by a role that does not bypass row-level security. */
+SELECT to_regproc('narvik_authenticate') IS NOT NULL AS has_identity \gset
+\if :has_identity
+CREATE ROLE bench_app LOGIN;
+SELECT narvik_grant('bench_app');
+GRANT SELECT ON notes TO bench_app;
+ALTER TABLE notes ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own_notes ON notes USING (owner = (SELECT narvik_current_user_id()));
+\endif
