@@ -9,6 +9,7 @@ set grid ytics
 set style fill solid 0.7
 set boxwidth 0.6
 set yrange [0:*]
+set offsets 0, 0, graph 0.08, 0
 set datafile missing 'NaN'
 
 if (has('in_server')) {

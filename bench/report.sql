@@ -47,6 +47,9 @@ FROM (VALUES
 	(12, '15-minute life: share of extensions that are HOT, %', '>=', 85, med('writes 15min', 'narvik HOT %')),
 	(13, '15-minute life: WAL a request, connect-pg-simple / narvik', '>=', 20,
 		med('writes 15min', 'connect_pg WAL') / nullif(med('writes 15min', 'narvik WAL'), 0)),
+	(13.5, 'the same without full page images', '>=', 20,
+		(med('writes 15min', 'connect_pg WAL') - med('wal 15min', 'connect_pg full page images')) /
+		nullif(med('writes 15min', 'narvik WAL') - med('wal 15min', 'narvik full page images'), 0)),
 	(14, 'prepared validate: custom plans before the generic one stays', '<=', 5, med('memory', 'custom plans')),
 	(15, 'prepared validate: nodes that sort or spool, and temporary files', '<=', 0,
 		med('memory', 'sorts and spools') + med('memory', 'temporary files')),
@@ -98,6 +101,13 @@ SELECT format('| %s | %s | %s |', split_part(part, ' ', 2), who, string_agg(coal
 FROM (SELECT DISTINCT part, split_part(what, ' ', 1) AS who FROM measured WHERE part LIKE 'writes%') w,
 	 (VALUES (1, 'requests'), (2, 'logins'), (3, 'UPDATEs'), (4, 'HOT %'), (5, 'WAL'), (6, 'WAL in all'), (7, 'MB at the end'), (8, 'MB at most')) f(n, figure)
 GROUP BY part, who ORDER BY part, med(part, who || ' WAL');
+\qecho
+\qecho 'What a request''s WAL consists of, bytes a request:'
+\qecho
+\qecho '| life | contestant | kind | bytes |'
+\qecho '|---|---|---|---|'
+SELECT format('| %s | %s | %s | %s |', split_part(part, ' ', 2), split_part(what, ' ', 1), substring(what FROM ' (.*)'), shown(median))
+FROM medians WHERE part LIKE 'wal %' AND median >= 0.5 ORDER BY part, split_part(what, ' ', 1), median DESC;
 \endif
 
 SELECT count(*) > 0 AS there FROM measured WHERE part = 'round-trips' \gset
@@ -141,7 +151,7 @@ SELECT translate(what, '_', '-'), median, least, most FROM medians WHERE part = 
 SELECT translate(what, '_', '-'), median, least, most FROM medians WHERE part = 'round-trips' ORDER BY median;
 \set file :plots /wal.dat
 \o :file
-SELECT translate(split_part(what, ' ', 1), '_', '-') || ',' || split_part(part, ' ', 2), median FROM medians
+SELECT format('"%s\n%s"', translate(split_part(what, ' ', 1), '_', '-'), split_part(part, ' ', 2)), median FROM medians
 WHERE part LIKE 'writes%' AND what LIKE '% WAL' ORDER BY part, median DESC;
 \set file :plots /size.dat
 \o :file

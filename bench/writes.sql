@@ -5,6 +5,7 @@
  *
  * Every login and every request is a transaction of its own.
  */
+CREATE EXTENSION pg_walinspect;
 CREATE FUNCTION life() RETURNS interval LANGUAGE sql IMMUTABLE RETURN interval :'life';
 CREATE FUNCTION is_due(expires_at timestamptz) RETURNS boolean LANGUAGE sql STABLE
 RETURN expires_at <= now() + life() / 2;
@@ -26,8 +27,7 @@ BEGIN
 END $$;
 
 /* Sessions first to last make a request each, in an order that jumps about. */
-CREATE PROCEDURE make_requests(first int, last int, INOUT requests bigint, INOUT wal numeric)
-LANGUAGE plpgsql AS $$
+CREATE PROCEDURE make_requests(first int, last int) LANGUAGE plpgsql AS $$
 DECLARE
 	answer record;
 	token text;
@@ -46,9 +46,8 @@ BEGIN
 		IF NOT found_one THEN
 			RAISE EXCEPTION 'a session was lost';
 		END IF;
-		requests := requests + 1;
 	END LOOP;
-	wal := wal + pg_wal_lsn_diff(pg_current_wal_insert_lsn(), wal_before);
+	INSERT INTO spans VALUES (last - first + 1, wal_before, pg_current_wal_insert_lsn());
 END $$;
 
 CREATE PROCEDURE purge() LANGUAGE plpgsql AS $$
@@ -58,6 +57,22 @@ BEGIN
 	%4$s
 END $$;
 $template$, :'sess', :'log_in', :'request', :'purge') \gexec
+
+/*
+ * Of what the requests' WAL consists, once all of it is flushed: bytes of
+ * records by kind, and full page images.  Spans are where requests were made;
+ * make_requests() notes them in a temporary table, which writes no WAL.
+ */
+CREATE FUNCTION wal_kinds() RETURNS TABLE (kind text, bytes numeric) LANGUAGE plpgsql AS $$
+BEGIN
+	RETURN QUERY
+	SELECT k, sum(b)
+	FROM spans,
+		 pg_get_wal_stats(spans.wal_from, spans.wal_to, true) w,
+		 LATERAL (VALUES (w."resource_manager/record_type", w.record_size), ('full page images', w.fpi_size)) v(k, b)
+	WHERE wal_to > wal_from AND b > 0
+	GROUP BY k;
+END $$;
 
 /* Autovacuum's own rule, asked once a minute of the simulated day. */
 CREATE FUNCTION needs_vacuum(t regclass) RETURNS boolean LANGUAGE sql

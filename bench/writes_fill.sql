@@ -1,10 +1,12 @@
 /*
- * Sessions with a 30-day life as a site has them: the last extension of each
- * was at some moment of the last 15 days.  Variables: n, table.
+ * Sessions with a 30-day life as a site has them: each visited yesterday too,
+ * at the same hour, and so becomes due between that visit and 14 days after
+ * today's.  Variables: n, table, starts (in how many minutes all visits begin).
  */
 CREATE VIEW filler AS
 SELECT bench_token(i) AS token, sha256(convert_to(bench_token(i), 'UTF8')) AS id, 'user' || i AS user_id, now() AS created_at,
-	   now() + interval '15 days' + i * 2654435761 % 1296000 * interval '1 second' AS expires_at,
+	   now() + i * :starts / :n * interval '1 minute' + interval '14 days'
+		   + i * 2654435761 % 1296000 * interval '1 second' AS expires_at,
 	   jsonb '{"theme": "dark"}' AS data
 FROM generate_series(1, :n::bigint) i;
 
