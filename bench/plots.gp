@@ -1,6 +1,6 @@
 # gnuplot -e "folder='...'; kind='svg'" plots.gp: every plot that has data.
 set terminal (kind eq 'svg') ? 'svg' : 'pngcairo'
-eval "set terminal ".((kind eq 'svg') ? "svg size 800,450 background 'white'" : "pngcairo size 800,450")
+eval "set terminal ".((kind eq 'svg') ? "svg size 960,450 background 'white'" : "pngcairo size 960,450")
 has(name) = int(system("grep -c . '".folder."/".name.".dat'")) > 0
 data(name) = folder."/".name.".dat"
 picture(name) = folder."/".name.".".kind
@@ -33,7 +33,7 @@ do for [n=1:3] {
 		set output picture(name)
 		set title titles[n]
 		plot data(name) using 0:2:xtic(1) with boxes linecolor 1, \
-			'' using 0:2:3:4 with yerrorbars pointtype 0 linecolor 'black'
+			'' using 0:2:3:4 with yerrorbars pointtype 0 pointsize 0 linecolor 'black'
 	}
 }
 
