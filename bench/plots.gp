@@ -5,6 +5,7 @@ has(name) = int(system("grep -c . '".folder."/".name.".dat'")) > 0
 data(name) = folder."/".name.".dat"
 picture(name) = folder."/".name.".".kind
 set key outside
+set bmargin 4
 set grid ytics
 set style fill solid 0.7
 set boxwidth 0.6
