@@ -92,7 +92,9 @@ forbid_services() {
 	mkdir -p "${NO_MAIN_CLUSTER%/*}"
 	echo "create_main_cluster = off" >"$NO_MAIN_CLUSTER"
 	if [[ ! -e $NO_SERVICES && ! -L $NO_SERVICES ]]; then
-		install -m 0755 /dev/stdin "$NO_SERVICES" <<<"$NO_SERVICES_TEXT"
+		# Not install from /dev/stdin: a bare chroot has none.
+		echo "$NO_SERVICES_TEXT" >"$NO_SERVICES"
+		chmod 0755 "$NO_SERVICES"
 	fi
 }
 
