@@ -54,8 +54,9 @@
 
 static NarvikStatement delete_found = {
 	"DELETE FROM %1$s WHERE ctid = ANY (ARRAY("
-	"SELECT ctid FROM %1$s WHERE ctid = ANY ($1) FOR UPDATE SKIP LOCKED))", 1,
-	{TIDARRAYOID}, CURSOR_OPT_GENERIC_PLAN, NULL, NULL
+	"SELECT ctid FROM %1$s WHERE ctid = ANY ($1) AND expires_at <= $2"
+	" FOR UPDATE SKIP LOCKED))", 2,
+	{TIDARRAYOID, TIMESTAMPTZOID}, CURSOR_OPT_GENERIC_PLAN, NULL, NULL
 };
 
 /*
@@ -186,18 +187,20 @@ delete_directly(Relation rel, ItemPointer tid)
 							  &failure, false) == TM_Ok;
 }
 
+/* Looks at the expiry again, should a row have changed before it is locked. */
 static int64
-delete_by_statement(ItemPointer tids, int n)
+delete_by_statement(ItemPointer tids, int n, TimestampTz now)
 {
 	Datum	   *elements = palloc(n * sizeof(Datum));
-	Datum		value;
+	Datum		values[2];
 
 	for (int i = 0; i < n; i++)
 		elements[i] = PointerGetDatum(&tids[i]);
-	value = PointerGetDatum(construct_array(elements, n, TIDOID,
-											sizeof(ItemPointerData), false,
-											TYPALIGN_SHORT));
-	return narvik_run_count(&delete_found, &value, NULL, NARVIK_RESTRICTED);
+	values[0] = PointerGetDatum(construct_array(elements, n, TIDOID,
+												sizeof(ItemPointerData), false,
+												TYPALIGN_SHORT));
+	values[1] = TimestampTzGetDatum(now);
+	return narvik_run_count(&delete_found, values, NULL, NARVIK_RESTRICTED);
 }
 
 /* What the executor would see to. */
@@ -246,7 +249,7 @@ narvik_store_delete_found(NarvikSweep *sweep, int limit)
 	table_index_fetch_end(fetch);
 
 	if (has_triggers && n > 0)
-		deleted = delete_by_statement(expired, n);
+		deleted = delete_by_statement(expired, n, sweep->now);
 	table_close(rel, NoLock);
 	sweep->skipped += n - deleted;
 	return deleted;
