@@ -9,16 +9,20 @@
 #include "compat.h"
 
 #include "access/htup_details.h"
+#include "catalog/pg_type_d.h"
 #include "executor/spi.h"
 #include "funcapi.h"
+#include "miscadmin.h"
 #include "nodes/execnodes.h"
 #include "utils/builtins.h"
 #include "utils/tuplestore.h"
+#include "utils/typcache.h"
 
 #include "call.h"
 
 /* narvik_session; narvik_created_session has the token in front. */
 #define SESSION_COLUMNS	7
+#define CREATED_SESSION_COLUMNS	(1 + SESSION_COLUMNS)
 
 /* ---- arguments ---------------------------------------------------------- */
 
@@ -78,29 +82,29 @@ narvik_id_arg(FunctionCallInfo fcinfo, int argno, unsigned char *id)
 
 /* ---- answers ------------------------------------------------------------ */
 
-/*
- * The row type that the function returns, kept as long as its FmgrInfo.
- */
-static TupleDesc
-answer_desc(FunctionCallInfo fcinfo, int natts)
+/* narvik_created_session; without the token, narvik_session. */
+static const Oid answer_types[] =
 {
-	TupleDesc	desc = fcinfo->flinfo->fn_extra;
+	TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, JSONBOID,
+	BOOLOID, BOOLOID
+};
 
-	if (desc == NULL)
-	{
-		MemoryContext old;
+/*
+ * A superuser can alter a row type.  Values must not be taken for what they
+ * are not.
+ */
+static void
+check_answer_desc(TupleDesc desc, int natts)
+{
+	const Oid  *types = &answer_types[lengthof(answer_types) - natts];
+	bool		as_made = desc != NULL && desc->natts == natts;
 
-		if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE ||
-			desc->natts != natts)
-			ereport(ERROR,
-					(errcode(ERRCODE_DATATYPE_MISMATCH),
-					 errmsg("result type of function is not as extension \"narvik\" made it")));
-		old = MemoryContextSwitchTo(fcinfo->flinfo->fn_mcxt);
-		desc = BlessTupleDesc(CreateTupleDescCopy(desc));
-		MemoryContextSwitchTo(old);
-		fcinfo->flinfo->fn_extra = desc;
-	}
-	return desc;
+	for (int i = 0; as_made && i < natts; i++)
+		as_made = TupleDescAttr(desc, i)->atttypid == types[i];
+	if (!as_made)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("result type of function is not as extension \"narvik\" made it")));
 }
 
 static void
@@ -121,32 +125,23 @@ session_values(const NarvikSession *session, bool is_new, bool extended,
 	values[6] = BoolGetDatum(extended);
 }
 
-/* A narvik_session. */
+/* Answer a call that returns one narvik_created_session. */
 Datum
-narvik_session_datum(FunctionCallInfo fcinfo, const NarvikSession *session,
-					 bool extended)
+narvik_created_session(FunctionCallInfo fcinfo, const text *token,
+					   const NarvikSession *session)
 {
-	Datum		values[SESSION_COLUMNS];
-	bool		nulls[SESSION_COLUMNS] = {false};
+	Datum		values[CREATED_SESSION_COLUMNS];
+	bool		nulls[CREATED_SESSION_COLUMNS] = {false};
+	TupleDesc	desc;
 
-	session_values(session, false, extended, values);
-	return HeapTupleGetDatum(heap_form_tuple(answer_desc(fcinfo, SESSION_COLUMNS),
-											 values, nulls));
-}
-
-/* A narvik_created_session: new, whatever it was before, is its token. */
-Datum
-narvik_created_session_datum(FunctionCallInfo fcinfo, const text *token,
-							 const NarvikSession *session)
-{
-	Datum		values[1 + SESSION_COLUMNS];
-	bool		nulls[1 + SESSION_COLUMNS] = {false};
-
+	(void) get_call_result_type(fcinfo, NULL, &desc);
+	check_answer_desc(desc, CREATED_SESSION_COLUMNS);
 	values[0] = PointerGetDatum(token);
 	session_values(session, true, false, &values[1]);
-	return HeapTupleGetDatum(heap_form_tuple(answer_desc(fcinfo, 1 + SESSION_COLUMNS),
-											 values, nulls));
+	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls));
 }
+
+/* ---- sets --------------------------------------------------------------- */
 
 static ReturnSetInfo *
 set_info(FunctionCallInfo fcinfo)
@@ -161,31 +156,42 @@ set_info(FunctionCallInfo fcinfo)
 }
 
 /*
- * Answer a set-returning call with one row or none.
+ * Answer a set-returning call with a set, empty as yet.
  *
- * In FROM, without the context and the second call that the SRF macros cost:
- * the executor takes a row that comes with ExprSingleResult for the only one.
- * In a select list that would be repeated beside a function that returns more
- * rows, so there it is a set of one.  Only FROM prefers a tuplestore.
+ * InitMaterializedSRF() copies the row type for each call, for the executor to
+ * compare and free it.  Rows made with the executor's own expectedDesc need
+ * neither, and no look into the catalogs.
  */
+static ReturnSetInfo *
+begin_set(FunctionCallInfo fcinfo)
+{
+	ReturnSetInfo *info = set_info(fcinfo);
+	MemoryContext old = MemoryContextSwitchTo(info->econtext->ecxt_per_query_memory);
+
+	info->returnMode = SFRM_Materialize;
+	info->setResult = tuplestore_begin_heap((info->allowedModes & SFRM_Materialize_Random) != 0,
+											false, work_mem);
+	MemoryContextSwitchTo(old);
+	return info;
+}
+
+/* With a row of some other table's type. */
 Datum
 narvik_one_row(FunctionCallInfo fcinfo, Datum row)
 {
-	ReturnSetInfo *info = set_info(fcinfo);
+	ReturnSetInfo *info = begin_set(fcinfo);
 	HeapTupleHeader header = DatumGetHeapTupleHeader(row);
 	HeapTupleData tuple = {0};
+	MemoryContext old = MemoryContextSwitchTo(info->econtext->ecxt_per_query_memory);
 
-	if (info->allowedModes & SFRM_Materialize_Preferred)
-	{
-		info->isDone = ExprSingleResult;
-		return row;
-	}
-
+	/* The executor compares it: the table may have been altered meanwhile. */
+	info->setDesc = lookup_rowtype_tupdesc_copy(HeapTupleHeaderGetTypeId(header),
+												HeapTupleHeaderGetTypMod(header));
+	MemoryContextSwitchTo(old);
 	tuple.t_len = HeapTupleHeaderGetDatumLength(header);
 	tuple.t_data = header;
-	InitMaterializedSRF(fcinfo, 0);
 	tuplestore_puttuple(info->setResult, &tuple);
-	PG_RETURN_NULL();
+	return (Datum) 0;
 }
 
 Datum
@@ -195,24 +201,55 @@ narvik_no_row(FunctionCallInfo fcinfo)
 	PG_RETURN_NULL();
 }
 
-/* Answer a set-returning call with these NarvikSessions. */
-void
-narvik_many_rows(FunctionCallInfo fcinfo, List *sessions)
+static void
+put_session(ReturnSetInfo *info, const NarvikSession *session, bool extended)
 {
-	ReturnSetInfo *info = (ReturnSetInfo *) fcinfo->resultinfo;
 	Datum		values[SESSION_COLUMNS];
 	bool		nulls[SESSION_COLUMNS] = {false};
+
+	session_values(session, false, extended, values);
+	tuplestore_putvalues(info->setResult, info->expectedDesc, values, nulls);
+}
+
+/* With a narvik_session. */
+Datum
+narvik_session_row(FunctionCallInfo fcinfo, const NarvikSession *session,
+				   bool extended)
+{
+	ReturnSetInfo *info = begin_set(fcinfo);
+
+	check_answer_desc(info->expectedDesc, SESSION_COLUMNS);
+	put_session(info, session, extended);
+	return (Datum) 0;
+}
+
+/* With narvik_sessions. */
+Datum
+narvik_session_rows(FunctionCallInfo fcinfo, List *sessions)
+{
+	ReturnSetInfo *info = begin_set(fcinfo);
 	ListCell   *cell;
 
-	InitMaterializedSRF(fcinfo, 0);
-	if (info->setDesc->natts != SESSION_COLUMNS)
-		(void) answer_desc(fcinfo, SESSION_COLUMNS);	/* reports it */
-
+	check_answer_desc(info->expectedDesc, SESSION_COLUMNS);
 	foreach(cell, sessions)
-	{
-		session_values((NarvikSession *) lfirst(cell), false, false, values);
-		tuplestore_putvalues(info->setResult, info->setDesc, values, nulls);
-	}
+		put_session(info, (NarvikSession *) lfirst(cell), false);
+	return (Datum) 0;
+}
+
+/* With a narvik_created_session: new, whatever it was before, is its token. */
+Datum
+narvik_created_session_row(FunctionCallInfo fcinfo, const text *token,
+						   const NarvikSession *session)
+{
+	ReturnSetInfo *info = begin_set(fcinfo);
+	Datum		values[CREATED_SESSION_COLUMNS];
+	bool		nulls[CREATED_SESSION_COLUMNS] = {false};
+
+	check_answer_desc(info->expectedDesc, CREATED_SESSION_COLUMNS);
+	values[0] = PointerGetDatum(token);
+	session_values(session, true, false, &values[1]);
+	tuplestore_putvalues(info->setResult, info->expectedDesc, values, nulls);
+	return (Datum) 0;
 }
 
 /* ---- SQL ---------------------------------------------------------------- */

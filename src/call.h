@@ -17,14 +17,16 @@ extern void narvik_require_arg(FunctionCallInfo fcinfo, int argno,
 extern bool narvik_id_arg(FunctionCallInfo fcinfo, int argno,
 						  unsigned char *id);
 
-extern Datum narvik_session_datum(FunctionCallInfo fcinfo,
-								  const NarvikSession *session, bool extended);
-extern Datum narvik_created_session_datum(FunctionCallInfo fcinfo,
-										  const text *token,
-										  const NarvikSession *session);
-extern Datum narvik_one_row(FunctionCallInfo fcinfo, Datum row);
+extern Datum narvik_created_session(FunctionCallInfo fcinfo, const text *token,
+									const NarvikSession *session);
 extern Datum narvik_no_row(FunctionCallInfo fcinfo);
-extern void narvik_many_rows(FunctionCallInfo fcinfo, List *sessions);
+extern Datum narvik_one_row(FunctionCallInfo fcinfo, Datum row);
+extern Datum narvik_session_row(FunctionCallInfo fcinfo,
+								const NarvikSession *session, bool extended);
+extern Datum narvik_session_rows(FunctionCallInfo fcinfo, List *sessions);
+extern Datum narvik_created_session_row(FunctionCallInfo fcinfo,
+										const text *token,
+										const NarvikSession *session);
 
 extern void narvik_run_ddl(const char *sql);
 

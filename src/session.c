@@ -91,7 +91,7 @@ narvik_create_session(PG_FUNCTION_ARGS)
 	narvik_store_insert(&session);
 	narvik_count(NARVIK_CREATED, 1);
 
-	return narvik_created_session_datum(fcinfo, token, &session);
+	return narvik_created_session(fcinfo, token, &session);
 }
 
 /* Whether validation may write: not on a standby, nor in READ ONLY. */
@@ -244,8 +244,7 @@ narvik_validate_session(PG_FUNCTION_ARGS)
 
 	if (!narvik_validate_token_arg(fcinfo, 0, true, &session, &extended))
 		return narvik_no_row(fcinfo);
-	return narvik_one_row(fcinfo,
-						  narvik_session_datum(fcinfo, &session, extended));
+	return narvik_session_row(fcinfo, &session, extended);
 }
 
 /*
@@ -297,8 +296,7 @@ narvik_rotate_session(PG_FUNCTION_ARGS)
 		return narvik_no_row(fcinfo);
 	narvik_identity_session_rotated(id, new_id);
 	narvik_count(NARVIK_ROTATED, 1);
-	return narvik_one_row(fcinfo,
-						  narvik_created_session_datum(fcinfo, token, &session));
+	return narvik_created_session_row(fcinfo, token, &session);
 }
 
 /*
@@ -332,10 +330,9 @@ narvik_fetch_sessions_for_user(PG_FUNCTION_ARGS)
 {
 	text	   *user_id = narvik_user_id_arg(fcinfo, 0);
 
-	narvik_many_rows(fcinfo,
-					 narvik_store_list_for_user(user_id,
-												GetCurrentStatementStartTimestamp()));
-	return (Datum) 0;
+	return narvik_session_rows(fcinfo,
+							   narvik_store_list_for_user(user_id,
+														  GetCurrentStatementStartTimestamp()));
 }
 
 /*
