@@ -2,10 +2,14 @@
  * token.c
  *		Random tokens, and the session id of a token.
  *
- * Random bytes and SHA-256 are pgcrypto's.  Its C functions are taken from
- * the library itself, once per process and not before they are needed:
- * neither search_path nor the schema pgcrypto is installed in can come
- * between, and no other function can pose as them.
+ * Random bytes are pgcrypto's.  Its C function is taken from the library
+ * itself, once per process and not before it is needed: neither search_path
+ * nor the schema pgcrypto is installed in can come between, and no other
+ * function can pose as it.
+ *
+ * SHA-256 is the server's, which is the same OpenSSL's as pgcrypto's, but lets
+ * a context be kept: pgcrypto's makes one for each call, and looks the
+ * algorithm up by its name (bench/notes.md has what that costs).
  *
  * A token never appears in a message from this file.
  */
@@ -13,21 +17,16 @@
 #include "compat.h"
 
 #include "catalog/namespace.h"
+#include "common/cryptohash.h"
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
-#include "utils/memutils.h"
+#include "utils/resowner.h"
 
 #include "token.h"
 
 PG_FUNCTION_INFO_V1(narvik_generate_token);
 PG_FUNCTION_INFO_V1(narvik_session_id);
-
-static PGFunction
-pgcrypto_function(const char *name)
-{
-	return load_external_function("$libdir/pgcrypto", name, true, NULL);
-}
 
 text *
 narvik_new_token(void)
@@ -37,7 +36,8 @@ narvik_new_token(void)
 	text	   *token;
 
 	if (random_bytes == NULL)
-		random_bytes = pgcrypto_function("pg_random_bytes");
+		random_bytes = load_external_function("$libdir/pgcrypto", "pg_random_bytes",
+											  true, NULL);
 
 	bytes = DatumGetByteaPP(DirectFunctionCall1(random_bytes,
 												Int32GetDatum(NARVIK_TOKEN_BYTES)));
@@ -48,6 +48,27 @@ narvik_new_token(void)
 	narvik_print_token((unsigned char *) VARDATA_ANY(bytes), VARDATA(token));
 	pfree(bytes);
 	return token;
+}
+
+/*
+ * The process's SHA-256 context.  Contexts belong to a resource owner and go
+ * with it; this one's lives as long as the process.
+ */
+static pg_cryptohash_ctx *
+sha256_context(void)
+{
+	static pg_cryptohash_ctx *context = NULL;
+
+	if (context == NULL)
+	{
+		ResourceOwner old = CurrentResourceOwner;
+
+		/* An error's abort puts the old one back. */
+		CurrentResourceOwner = ResourceOwnerCreate(NULL, "narvik SHA-256");
+		context = pg_cryptohash_create(PG_SHA256);
+		CurrentResourceOwner = old;
+	}
+	return context;
 }
 
 static bool
@@ -103,30 +124,18 @@ token_as_utf8(const text *token)
 bool
 narvik_token_id(const text *token, unsigned char *id)
 {
-	static PGFunction digest = NULL;
-	static text *algorithm = NULL;
 	const text *utf8 = token_as_utf8(token);
-	bytea	   *hash;
+	pg_cryptohash_ctx *context;
 
 	if (utf8 == NULL)
 		return false;
 
-	if (algorithm == NULL)
-	{
-		MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
-
-		algorithm = cstring_to_text("sha256");
-		MemoryContextSwitchTo(old);
-	}
-	if (digest == NULL)
-		digest = pgcrypto_function("pg_digest");
-
-	hash = DatumGetByteaPP(DirectFunctionCall2(digest,
-											   PointerGetDatum(utf8),
-											   PointerGetDatum(algorithm)));
-	Assert(VARSIZE_ANY_EXHDR(hash) == NARVIK_ID_BYTES);
-	memcpy(id, VARDATA_ANY(hash), NARVIK_ID_BYTES);
-	pfree(hash);
+	context = sha256_context();
+	if (pg_cryptohash_init(context) < 0 ||
+		pg_cryptohash_update(context, (const uint8 *) VARDATA_ANY(utf8),
+							 VARSIZE_ANY_EXHDR(utf8)) < 0 ||
+		pg_cryptohash_final(context, id, NARVIK_ID_BYTES) < 0)
+		elog(ERROR, "could not compute SHA-256");
 	return true;
 }
 
