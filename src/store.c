@@ -41,6 +41,9 @@
  * meanwhile is dead, and one that this statement created is there, which the
  * statement's own snapshot would not show.  The other isolation levels keep
  * to their transaction's snapshot.
+ *
+ * It is used at once and needs no registering: as long as the statement's own
+ * older snapshot is active, nothing that this one shows is vacuumed away.
  */
 static Snapshot
 choose_snapshot(NarvikView view)
@@ -107,8 +110,7 @@ narvik_store_find(const unsigned char *id, NarvikView view,
 	Relation	rel = narvik_relation_open(AccessShareLock, &id_index);
 	Relation	index = index_open(id_index, AccessShareLock);
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
-	Snapshot	snapshot = RegisterSnapshot(choose_snapshot(view));
-	IndexScanDesc scan = narvik_index_beginscan(rel, index, snapshot, 1);
+	IndexScanDesc scan = narvik_index_beginscan(rel, index, choose_snapshot(view), 1);
 	union
 	{
 		bytea		varlena;
@@ -128,7 +130,6 @@ narvik_store_find(const unsigned char *id, NarvikView view,
 		session_from_slot(slot, id, with_data, session);
 
 	index_endscan(scan);
-	UnregisterSnapshot(snapshot);
 	ExecDropSingleTupleTableSlot(slot);
 	index_close(index, NoLock);
 	table_close(rel, NoLock);
