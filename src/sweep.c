@@ -5,23 +5,26 @@
  * The purge worker's part of store.c's room (its interface is store.h too).
  *
  * Finding and deleting are two steps.  One walk along the index on purge_hour
- * finds many rows, oldest first, without reading any; then they are deleted,
- * some ten thousands at a time in the order of their places in the table, so
- * that a page is not visited once an hour found.  Many batches live on one
- * walk: one each would have to pass all that the ones before it deleted, for
- * as long as some old snapshot still needs them.
+ * finds many rows, oldest first, without reading any; then they are deleted in
+ * the order of their places in the table, so that a page is not visited once
+ * an hour found.  Many batches live on one walk: one each would have to pass
+ * all that the ones before it deleted, for as long as some old snapshot still
+ * needs them.
  *
  * Rows are deleted by the table access method itself, a third of the work of
  * SELECT ... FOR UPDATE SKIP LOCKED and DELETE.  No code of anybody else's
  * runs on this way.  If there are triggers, it is that statement after all.
  *
- * The worker gives way every tenth of a millisecond or so: on a busy machine
- * it would otherwise keep validations waiting for a whole time slice.
+ * The worker offers its processor to others every tenth of a millisecond or
+ * so: on a busy machine it would otherwise keep validations waiting for a whole
+ * time slice.
  *
  * What others have locked is left for the next time.
  */
 #include "postgres.h"
 #include "compat.h"
+
+#include <sched.h>
 
 #include "access/genam.h"
 #include "access/relscan.h"
@@ -45,12 +48,10 @@
 #include "run.h"
 #include "store.h"
 
-/* How many rows are put in order at once. */
-#define ROWS_IN_ORDER	20000
-
 /* How long to go on before giving way: about a tenth of a millisecond. */
-#define ROWS_AT_A_STRETCH		200
-#define ENTRIES_AT_A_STRETCH	500
+#define ROWS_AT_A_STRETCH			100
+#define ENTRIES_AT_A_STRETCH		500
+#define COMPARISONS_AT_A_STRETCH	10000
 
 static NarvikStatement delete_found = {
 	"DELETE FROM %1$s WHERE ctid = ANY (ARRAY("
@@ -76,11 +77,12 @@ narvik_store_become_purger(void)
 
 /* ---- finding ------------------------------------------------------------ */
 
+/* Costs nothing if nobody wants the processor. */
 static void
 give_way(void)
 {
 	CHECK_FOR_INTERRUPTS();
-	pg_usleep(1);
+	sched_yield();
 }
 
 static Relation
@@ -104,6 +106,26 @@ open_hour_index(Relation rel)
 			 errmsg("table \"%s\" has no index on column \"%s\"",
 					RelationGetRelationName(rel), "purge_hour")));
 }
+
+static inline int
+compare_tids(ItemPointer a, ItemPointer b)
+{
+	static int	comparisons = 0;
+
+	if (++comparisons >= COMPARISONS_AT_A_STRETCH)
+	{
+		comparisons = 0;
+		give_way();
+	}
+	return ItemPointerCompare(a, b);
+}
+
+#define ST_SORT sort_tids
+#define ST_ELEMENT_TYPE ItemPointerData
+#define ST_COMPARE(a, b) compare_tids(a, b)
+#define ST_SCOPE static
+#define ST_DEFINE
+#include "lib/sort_template.h"
 
 /*
  * Find sessions that may have expired in an hour wholly past, oldest first, as
@@ -135,24 +157,11 @@ narvik_store_find_expired(NarvikSweep *sweep, TimestampTz now)
 	}
 	sweep->passed = passed;
 	sweep->complete = sweep->found < NARVIK_SWEEP_ROWS;
+	sort_tids(sweep->tids, sweep->found);
 
 	index_endscan(scan);
 	index_close(index, NoLock);
 	table_close(rel, NoLock);
-}
-
-static int
-compare_tids(const void *a, const void *b)
-{
-	return ItemPointerCompare((ItemPointer) a, (ItemPointer) b);
-}
-
-static void
-put_in_order(NarvikSweep *sweep)
-{
-	qsort(&sweep->tids[sweep->next],
-		  Min(ROWS_IN_ORDER, sweep->found - sweep->next),
-		  sizeof(ItemPointerData), compare_tids);
 }
 
 /* ---- deleting ----------------------------------------------------------- */
@@ -235,8 +244,6 @@ narvik_store_delete_found(NarvikSweep *sweep, int limit)
 		check_delete_allowed(rel);
 	for (; sweep->next < end; sweep->next++)
 	{
-		if (sweep->next % ROWS_IN_ORDER == 0)
-			put_in_order(sweep);
 		if (sweep->next % ROWS_AT_A_STRETCH == 0)
 			give_way();
 		if (!is_expired(fetch, &sweep->tids[sweep->next], sweep->now, slot))
