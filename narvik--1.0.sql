@@ -42,7 +42,10 @@ COMMENT ON COLUMN narvik_sessions.lifetime IS 'length of a full extension; NULL:
 COMMENT ON COLUMN narvik_sessions.sliding IS 'whether validation extends the session';
 COMMENT ON COLUMN narvik_sessions.data IS 'additional session data, always a JSON object';
 COMMENT ON COLUMN narvik_sessions.purge_hour IS 'hour since 1970-01-01 00:00 UTC in which expires_at falls; coarse, so that most extensions are HOT updates';
-COMMENT ON CONSTRAINT narvik_sessions_id_excl ON narvik_sessions IS 'ids are unique; its hash index finds a session';
+COMMENT ON CONSTRAINT narvik_sessions_pkey ON narvik_sessions IS 'replica identity for logical replication';
+COMMENT ON INDEX narvik_sessions_pkey IS 'replica identity for logical replication';
+COMMENT ON CONSTRAINT narvik_sessions_id_excl ON narvik_sessions IS 'ids are unique';
+COMMENT ON INDEX narvik_sessions_id_excl IS 'finds a session by its id';
 COMMENT ON INDEX narvik_sessions_user_id_idx IS 'finds the sessions of a user';
 COMMENT ON INDEX narvik_sessions_purge_hour_idx IS 'finds expired sessions without reading live ones';
 COMMENT ON SEQUENCE narvik_sessions_seq_seq IS 'the counter behind narvik_sessions.seq';
@@ -59,6 +62,13 @@ CREATE TYPE narvik_session AS (
 	extended	boolean
 );
 COMMENT ON TYPE narvik_session IS 'a session; new or extended: send the cookie again';
+COMMENT ON COLUMN narvik_session.id IS 'session id: 64 hex digits, SHA-256 of the token';
+COMMENT ON COLUMN narvik_session.user_id IS 'whose session it is';
+COMMENT ON COLUMN narvik_session.created_at IS 'when the session was created';
+COMMENT ON COLUMN narvik_session.expires_at IS 'from then on it is invalid';
+COMMENT ON COLUMN narvik_session.data IS 'additional session data';
+COMMENT ON COLUMN narvik_session.new IS 'send the cookie: the token is new';
+COMMENT ON COLUMN narvik_session.extended IS 'send the cookie again: the session lives longer now';
 
 CREATE TYPE narvik_created_session AS (
 	token		text,
@@ -71,6 +81,14 @@ CREATE TYPE narvik_created_session AS (
 	extended	boolean
 );
 COMMENT ON TYPE narvik_created_session IS 'a session with its token, which only the client keeps';
+COMMENT ON COLUMN narvik_created_session.token IS 'the only copy; the table has its hash';
+COMMENT ON COLUMN narvik_created_session.id IS 'session id: 64 hex digits, SHA-256 of the token';
+COMMENT ON COLUMN narvik_created_session.user_id IS 'whose session it is';
+COMMENT ON COLUMN narvik_created_session.created_at IS 'when the session was created';
+COMMENT ON COLUMN narvik_created_session.expires_at IS 'from then on it is invalid';
+COMMENT ON COLUMN narvik_created_session.data IS 'additional session data';
+COMMENT ON COLUMN narvik_created_session.new IS 'send the cookie: the token is new';
+COMMENT ON COLUMN narvik_created_session.extended IS 'send the cookie again: the session lives longer now';
 
 /* ---- lifecycle ---------------------------------------------------------- */
 
@@ -268,7 +286,7 @@ COMMENT ON COLUMN narvik_stats.created IS 'sessions created or saved';
 COMMENT ON COLUMN narvik_stats.validated IS 'validations that found a live session';
 COMMENT ON COLUMN narvik_stats.rejected IS 'validations of a token without a session';
 COMMENT ON COLUMN narvik_stats.expired IS 'validations of a token whose session had expired';
-COMMENT ON COLUMN narvik_stats.extended IS 'validations that extended the session';
+COMMENT ON COLUMN narvik_stats.extended IS 'validations that extended the session; they are in validated too';
 COMMENT ON COLUMN narvik_stats.invalidated IS 'sessions deleted by id, by user or with their user';
 COMMENT ON COLUMN narvik_stats.rotated IS 'sessions that got a new token';
 COMMENT ON COLUMN narvik_stats.purged IS 'expired sessions deleted by the purge worker or narvik_delete_all_expired_sessions()';

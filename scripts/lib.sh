@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Common ground of the scripts in this folder, which source it and then call
 # prepare: Debian's packages, a private PostgreSQL with narvik in it, and
 # throwaway servers.  Nothing outside a temporary folder changes, except that
@@ -119,6 +120,15 @@ distribution_major() {
 
 apt_get() {
 	apt-get -q -y -o DPkg::Lock::Timeout=300 --no-install-recommends "$@"
+}
+
+# The mirror is the one this machine installs from.
+debian_mirror() {
+	local codename mirror
+	codename=$(. /etc/os-release && echo "$VERSION_CODENAME")
+	mirror=$(apt-get indextargets --format '$(REPO_URI)' "Created-By: Packages" "Codename: $codename" | head -n 1)
+	[[ $mirror ]] || die "apt knows no mirror of $codename: run apt-get update"
+	echo "$mirror"
 }
 
 install_packages() {

@@ -17,15 +17,36 @@ WHERE d.refclassid = 'pg_extension'::regclass
                        WHERE t.oid = d.objid AND (t.typcategory = 'A' OR c.relkind = 'r')))
 ORDER BY 1;
 
--- Columns of its tables without one: none.
-SELECT c.relname || '.' || a.attname AS without_comment
-FROM pg_depend d
-     JOIN pg_class c ON d.classid = 'pg_class'::regclass AND d.objid = c.oid AND c.relkind = 'r'
-     JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+-- Columns of its table, its view and its types without one, indexes, constraints and
+-- sequences: none.
+CREATE TEMP VIEW relations AS
+SELECT coalesce(t.typrelid, d.objid) AS oid
+FROM pg_depend d LEFT JOIN pg_type t ON d.classid = 'pg_type'::regclass AND t.oid = d.objid
 WHERE d.refclassid = 'pg_extension'::regclass
   AND d.refobjid = (SELECT oid FROM pg_extension WHERE extname = 'narvik')
-  AND col_description(c.oid, a.attnum) IS NULL
+  AND d.deptype = 'e'
+  AND (d.classid = 'pg_class'::regclass OR t.typtype = 'c');
+SELECT c.relname || '.' || a.attname AS without_comment
+FROM relations r
+     JOIN pg_class c ON c.oid = r.oid AND c.relkind IN ('r', 'v', 'c')
+     JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+WHERE col_description(c.oid, a.attnum) IS NULL
+UNION ALL
+SELECT i.indexrelid::regclass::text
+FROM relations r JOIN pg_index i ON i.indrelid = r.oid
+WHERE obj_description(i.indexrelid, 'pg_class') IS NULL
+UNION ALL
+SELECT c.conname
+FROM relations r JOIN pg_constraint c ON c.conrelid = r.oid
+WHERE c.contype <> 'n' AND obj_description(c.oid, 'pg_constraint') IS NULL
+UNION ALL
+SELECT c.relname
+FROM relations r JOIN pg_class c ON c.oid = r.oid
+WHERE c.relkind = 'S' AND obj_description(c.oid, 'pg_class') IS NULL
 ORDER BY 1;
+SELECT c.relkind, count(*) > 0 AS some
+FROM relations r JOIN pg_class c ON c.oid = r.oid GROUP BY 1 ORDER BY 1;
+DROP VIEW relations;
 
 -- There are objects and columns to be commented.
 SELECT count(*) > 20 AS objects FROM pg_depend

@@ -169,7 +169,7 @@ narvik_cookie_has_room(const char *name, size_t value_len)
 static char
 lower(char c)
 {
-	return c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c;
+	return c >= 'A' && c <= 'Z' ? (char) (c - 'A' + 'a') : c;
 }
 
 /* The prefix is given in lower case. */
@@ -257,7 +257,7 @@ narvik_print_cookie(const NarvikCookie *cookie,
 	Output		out = {buffer, size, 0};
 	char		max_age[32];
 
-	snprintf(max_age, sizeof(max_age), "%" PRId64, cookie->max_age);
+	(void) snprintf(max_age, sizeof(max_age), "%" PRId64, cookie->max_age);
 
 	append_string(&out, cookie->name);
 	append_string(&out, "=");
@@ -285,14 +285,14 @@ narvik_print_cookie(const NarvikCookie *cookie,
 /* ---- Cookie ------------------------------------------------------------- */
 
 static void
-trim(const char **text, size_t *len)
+trim(const char **part, size_t *len)
 {
-	while (*len > 0 && (**text == ' ' || **text == '\t'))
+	while (*len > 0 && (**part == ' ' || **part == '\t'))
 	{
-		(*text)++;
+		(*part)++;
 		(*len)--;
 	}
-	while (*len > 0 && ((*text)[*len - 1] == ' ' || (*text)[*len - 1] == '\t'))
+	while (*len > 0 && ((*part)[*len - 1] == ' ' || (*part)[*len - 1] == '\t'))
 		(*len)--;
 }
 

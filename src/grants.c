@@ -107,6 +107,6 @@ narvik_revoke(PG_FUNCTION_ARGS)
 
 	PreventCommandIfReadOnly("narvik_revoke()");
 	narvik_run_ddl(psprintf("REVOKE EXECUTE ON FUNCTION %s FROM %s",
-					 function_list(), role));
+							function_list(), role));
 	PG_RETURN_VOID();
 }

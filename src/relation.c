@@ -35,12 +35,13 @@
 
 #define TABLE_NAME	"narvik_sessions"
 
-static const struct
+typedef struct
 {
 	const char *name;
 	Oid			type;
-}			columns[Natts_narvik] =
-{
+} ColumnType;
+
+static const ColumnType columns[Natts_narvik] = {
 	{"seq", INT8OID},
 	{"id", BYTEAOID},
 	{"user_id", TEXTOID},

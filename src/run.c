@@ -160,4 +160,3 @@ narvik_run_column_copy(const NarvikRun *run, uint64 row, int column)
 	MemoryContextSwitchTo(old);
 	return datum;
 }
-

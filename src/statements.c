@@ -229,7 +229,7 @@ make_room(const NarvikSession *newcomer)
 	values[2] = TimestampTzGetDatum(narvik_oldest_allowed(now));
 	values[3] = Int64GetDatum(narvik_max_sessions_per_user - 1);
 	narvik_run_begin(&run, &delete_oldest_of_user, values, NULL,
-			  GetLatestSnapshot(), 0);
+					 GetLatestSnapshot(), 0);
 	narvik_run_end(&run);
 }
 
@@ -454,7 +454,7 @@ narvik_store_delete_expired(TimestampTz now)
 	{
 		values[0] = TimestampTzGetDatum(oldest_allowed);
 		deleted += narvik_run_count(&delete_over_age, values, NULL,
-							 NARVIK_WITHOUT_INDEX);
+									NARVIK_WITHOUT_INDEX);
 	}
 	return deleted;
 }

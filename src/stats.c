@@ -77,7 +77,10 @@ request_memory(void)
 static void
 make_table(void)
 {
-	HASHCTL		info = {.keysize = sizeof(Oid), .entrysize = sizeof(Entry)};
+	HASHCTL		info = {0};
+
+	info.keysize = sizeof(Oid);
+	info.entrysize = sizeof(Entry);
 
 	if (previous_startup_hook)
 		previous_startup_hook();

@@ -83,7 +83,7 @@ session_from_slot(TupleTableSlot *slot, const unsigned char *id,
 	{
 		if (slot->tts_isnull[attnum - 1] && attnum != Anum_narvik_lifetime)
 			narvik_report_bad_column(NameStr(TupleDescAttr(slot->tts_tupleDescriptor,
-													 attnum - 1)->attname));
+														   attnum - 1)->attname));
 	}
 
 	session->tid = slot->tts_tid;

@@ -25,7 +25,7 @@ typedef struct NarvikSession
 typedef enum
 {
 	NARVIK_STATEMENT,			/* as the statement sees it */
-	NARVIK_NEWEST				/* as committed by now, where isolation permits */
+	NARVIK_NEWEST				/* as committed now, if isolation permits */
 } NarvikView;
 
 typedef enum

@@ -321,6 +321,7 @@ static text *
 key_of_row(const NarvikLink *link, Relation rel, HeapTuple tuple)
 {
 	bool		isnull;
+
 	/* A partition may have its columns in another order. */
 	AttrNumber	column = get_attnum(RelationGetRelid(rel),
 									get_attname(link->users, link->key, false));

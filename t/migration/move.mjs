@@ -1,0 +1,193 @@
+// Sessions made by connect-pg-simple and Lucia, moved by examples/migration: each
+// cookie that was valid before is valid after, for the same user, as long as it
+// was; nothing else is.  docs/migration.md shows the scripts and their answers.
+//
+//   node move.mjs <project>     (PGHOST says where the server is)
+import { spawnSync } from 'node:child_process';
+import crypto from 'node:crypto';
+import fs from 'node:fs';
+import http from 'node:http';
+import { createRequire } from 'node:module';
+import pg from 'pg';
+import session from 'express-session';
+import connectPgSimple from 'connect-pg-simple';
+import { sha256 } from '@oslojs/crypto/sha2';
+import { encodeBase32LowerCaseNoPadding, encodeHexLowerCase } from '@oslojs/encoding';
+
+globalThis.crypto ??= crypto.webcrypto;
+const { Lucia } = await import('lucia');
+const { NodePostgresAdapter } = await import('@lucia-auth/adapter-postgresql');
+
+const project = process.argv[2];
+const page = fs.readFileSync(`${project}/docs/migration.md`, 'utf8');
+let failed = 0;
+
+function is(got, wanted, what) {
+  const ok = JSON.stringify(got) === JSON.stringify(wanted);
+  if (!ok) failed++;
+  console.log(`${ok ? 'ok' : 'not ok'} - ${what}`);
+  if (!ok) console.log(`#   got ${JSON.stringify(got)}\n#   not ${JSON.stringify(wanted)}`);
+}
+
+// ---- a database with narvik, linked to its users ---------------------------
+
+async function withDatabase(name, userTable, test) {
+  const admin = new pg.Client({ database: 'postgres' });
+  await admin.connect();
+  await admin.query(`CREATE DATABASE ${name}`);
+  await admin.end();
+  const pool = new pg.Pool({ database: name });
+  await pool.query(`CREATE EXTENSION narvik CASCADE; ${userTable};
+    SELECT narvik_link_users('app_users')`);
+  try {
+    await test(pool, name);
+  } finally {
+    await pool.end();
+  }
+}
+
+// Runs a script as the page says, and compares the page with both.
+function move(database, file, ...options) {
+  const [, shown, answer] = page.match(new RegExp(
+    `^File: \\[examples/migration/${file}\\]\\(.*?\\)\\n.*?^\`\`\`sql\\n(.*?)^\`\`\`\\n\\n\`\`\`text\\n(.*?)^\`\`\``, 'ms')) || [];
+  const script = `${project}/examples/migration/${file}`;
+  const run = spawnSync('psql', ['-Xq', '-d', database, ...options, '-f', script],
+    { encoding: 'utf8' });
+  is(run.status, 0, `${file} runs${run.stderr}`);
+  is(shown, fs.readFileSync(script, 'utf8'), `${file} is what the page shows`);
+  is(run.stdout.replace(/[ \n]+$/gm, ''), answer?.replace(/[ \n]+$/gm, ''), `${file} answers as the page shows`);
+  return spawnSync('psql', ['-Xq', '-d', database, ...options, '-f', script],
+    { encoding: 'utf8' });
+}
+
+// What the browser's Cookie header is worth now; in a connection of its own, as
+// the script may have changed the settings of the database.
+async function whoIs(database, cookie) {
+  const client = new pg.Client({ database });
+  await client.connect();
+  const { rows } = await client.query(
+    `SELECT user_id, data, expires_at FROM narvik_validate_session(narvik_read_cookie($1))`,
+    [`theme=dark; ${cookie}`]);
+  await client.end();
+  return rows[0];
+}
+
+// A slow machine is minutes late at most; a wrong time zone is hours off.
+const near = (one, other) => Math.abs(one - other) < 15 * 60 * 1000;
+
+// ---- connect-pg-simple ------------------------------------------------------
+
+const secret = "it's a secret";
+const day = 86400 * 1000;
+
+// A request to an application that knows express-session; its Set-Cookie.
+async function request(middleware, act) {
+  const server = http.createServer((req, res) => middleware(req, res, () => { act(req.session); res.end(); }));
+  await new Promise((done) => server.listen(0, '127.0.0.1', done));
+  const res = await fetch(`http://127.0.0.1:${server.address().port}/`);
+  await res.text();
+  server.close();
+  return res.headers.get('set-cookie');
+}
+
+await withDatabase('express', `CREATE TABLE app_users (id bigint PRIMARY KEY);
+    INSERT INTO app_users SELECT generate_series(1, 40)`, async (pool, database) => {
+  await pool.query(`ALTER DATABASE ${database} SET narvik.session_expires_in = '1d'`);
+  const table = createRequire(import.meta.url).resolve('connect-pg-simple/table.sql');
+  await pool.query(fs.readFileSync(table, 'utf8'));
+  const store = new (connectPgSimple(session))({ pool, pruneSessionInterval: false });
+  const middleware = session({
+    store, secret, resave: false, saveUninitialized: false, cookie: { maxAge: day },
+  });
+
+  // Many, so that every character of a signature that needs encoding occurs.
+  const cookies = new Map();
+  for (let user = 1; user <= 40; user++) {
+    const sent = await request(middleware, (s) => { s.passport = { user }; s.cart = [user]; });
+    cookies.set(user, sent.split(';')[0]);
+  }
+  const visitor = (await request(middleware, (s) => { s.cart = []; })).split(';')[0];
+  const late = (await request(middleware, (s) => { s.passport = { user: 1 }; s.late = true; })).split(';')[0];
+  await pool.query(`UPDATE session SET expire = now() - interval '1 minute' WHERE sess ->> 'late' = 'true'`);
+  is([...cookies.values()].join('').match(/%2B/) && [...cookies.values()].join('').match(/%2F/) && 'both',
+    'both', 'signatures with + and / occur');
+
+  const again = move(database, 'connect-pg-simple.sql', '-v', `secret=${secret}`);
+  is([again.status, /duplicate|already/.test(again.stderr)], [3, true], 'a second time is an error');
+
+  const found = [], ends = [];
+  for (const [user, cookie] of cookies) {
+    const s = await whoIs(database, cookie);
+    found.push([s?.user_id, s?.data]);
+    ends.push(near(s?.expires_at, Date.now() + day));
+  }
+  is(found, [...cookies.keys()].map((user) => [String(user), { cart: [user] }]), 'every cookie finds its user, and data');
+  is(ends.every((end) => end), true, 'until as long as before');
+  is(await whoIs(database, visitor), undefined, 'a visitor is nobody');
+  is(await whoIs(database, late), undefined, 'what had expired has expired');
+
+  const { rows } = await pool.query('SELECT sid FROM session LIMIT 1');
+  is(await whoIs(database, `connect.sid=${rows[0].sid}`), undefined, 'the sid of the old table opens nothing');
+  is(await whoIs(database, `connect.sid=s%3A${rows[0].sid}.`), undefined, 'nor without its signature');
+  store.close();
+});
+
+// ---- Lucia 3 ----------------------------------------------------------------
+
+await withDatabase('lucia', `CREATE TABLE app_users (id text PRIMARY KEY);
+    INSERT INTO app_users VALUES ('alice'), ('bob');
+    CREATE TABLE user_session (
+      id TEXT PRIMARY KEY,
+      expires_at TIMESTAMPTZ NOT NULL,
+      user_id TEXT NOT NULL REFERENCES app_users(id),
+      device TEXT
+    )`, async (pool, database) => {
+  const lucia = new Lucia(new NodePostgresAdapter(pool, { user: 'app_users', session: 'user_session' }));
+  const alice = await lucia.createSession('alice', { device: 'laptop' });
+  const bob = await lucia.createSession('bob', {});
+  const cookie = (s) => lucia.createSessionCookie(s.id).serialize().split(';')[0];
+  await pool.query(`UPDATE user_session SET expires_at = now() - interval '1 minute' WHERE user_id = 'bob'`);
+
+  const again = move(database, 'lucia-3.sql');
+  is([again.status, /duplicate|already/.test(again.stderr)], [3, true], 'a second time is an error');
+  const s = await whoIs(database, cookie(alice));
+  is([s?.user_id, s?.data], ['alice', { device: 'laptop' }], 'the cookie finds its user, and data');
+  is(near(s?.expires_at, alice.expiresAt), true, 'as long as before');
+  is(await whoIs(database, cookie(bob)), undefined, 'what had expired has expired');
+});
+
+// ---- ids that are SHA-256 ---------------------------------------------------
+
+await withDatabase('sha256', `CREATE TABLE app_users (id serial PRIMARY KEY, username text);
+    INSERT INTO app_users (username) VALUES ('alice'), ('bob');
+    CREATE TABLE user_session (
+      id TEXT NOT NULL PRIMARY KEY,
+      user_id INTEGER NOT NULL REFERENCES app_users(id),
+      expires_at TIMESTAMPTZ NOT NULL
+    )`, async (pool, database) => {
+  // As Narvik and Lucia's pages do it.
+  async function createSession(userId, expiresAt) {
+    const token = encodeBase32LowerCaseNoPadding(crypto.randomBytes(20));
+    const id = encodeHexLowerCase(sha256(new TextEncoder().encode(token)));
+    await pool.query('INSERT INTO user_session (id, user_id, expires_at) VALUES ($1, $2, $3)',
+      [id, userId, expiresAt]);
+    return token;
+  }
+  const ends = new Date(Date.now() + 20 * day);
+  const alice = await createSession(1, ends);
+  const bob = await createSession(2, new Date(Date.now() - 1000));
+
+  const again = move(database, 'sha-256-ids.sql', '-v', 'table=user_session');
+  is([again.status, /duplicate|already/.test(again.stderr)], [3, true], 'a second time is an error');
+  const s = await whoIs(database, `narvik_session=${alice}`);
+  is([s?.user_id, s?.data], ['1', {}], 'the token finds its user');
+  is(near(s?.expires_at, ends), true, 'as long as before');
+  is(await whoIs(database, `narvik_session=${bob}`), undefined, 'what had expired has expired');
+
+  await pool.query(`CREATE TABLE plain AS SELECT 'no hash' AS id, 1 AS user_id, now() + interval '1 day' AS expires_at`);
+  const plain = spawnSync('psql', ['-Xq', '-d', database, '-v', 'table=plain',
+    '-f', `${project}/examples/migration/sha-256-ids.sql`], { encoding: 'utf8' });
+  is(/session ID must be 64 hex digits/.test(plain.stderr), true, 'ids that are no hash are refused');
+});
+
+process.exitCode = failed ? 1 : 0;
