@@ -203,7 +203,7 @@ stage_postgresql() {
 	cp -a "/$lib/bin" "$WORK/stage/$lib/"
 	cp -as "/$lib/lib" "$WORK/stage/$lib/"
 	cp -as "/$share" "$WORK/stage/${share%/*}/"
-	ln -s /usr/include/postgresql "$WORK/stage/usr/include/postgresql"
+	ln -sfn /usr/include/postgresql "$WORK/stage/usr/include/postgresql"
 	chown -hR postgres: "$WORK/stage"
 	# Bitcode would serve inlining by JIT only.
 	MAKE=(make -s -C "$WORK/src" PG_CONFIG="$PGBIN/pg_config" with_llvm=no)

@@ -14,7 +14,7 @@ WHERE d.refclassid = 'pg_extension'::regclass
   AND obj_description(d.objid, d.classid::regclass::name) IS NULL
   AND NOT (d.classid = 'pg_type'::regclass
            AND EXISTS (SELECT FROM pg_type t LEFT JOIN pg_class c ON c.oid = t.typrelid
-                       WHERE t.oid = d.objid AND (t.typcategory = 'A' OR c.relkind = 'r')))
+                       WHERE t.oid = d.objid AND (t.typcategory = 'A' OR c.relkind IN ('r', 'v'))))
 ORDER BY 1;
 
 -- Columns of its table, its view and its types without one, indexes, constraints and

@@ -168,7 +168,7 @@ DECLARE line text;
 BEGIN
     FOR line IN EXECUTE 'EXPLAIN (COSTS OFF, SUMMARY OFF, TIMING OFF, ANALYZE) ' || query
     LOOP
-        IF line ~ 'Gather|Parallel|Workers|InitPlan' THEN RETURN NEXT regexp_replace(line, ' \((actual|returns).*', ''); END IF;
+        IF line ~ 'Gather|Parallel|Workers|InitPlan' AND line !~ 'Filter' THEN RETURN NEXT regexp_replace(line, ' \((actual|returns).*', ''); END IF;
     END LOOP;
 END $$;
 SET ROLE regress_narvik_app;

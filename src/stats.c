@@ -96,8 +96,7 @@ narvik_stats_init(void)
 {
 	if (!process_shared_preload_libraries_in_progress)
 		return;
-	previous_request_hook = shmem_request_hook;
-	shmem_request_hook = request_memory;
+	NARVIK_REQUEST_MEMORY(request_memory, previous_request_hook);
 	previous_startup_hook = shmem_startup_hook;
 	shmem_startup_hook = make_table;
 }

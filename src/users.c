@@ -15,6 +15,7 @@
 #include "compat.h"
 
 #include "access/htup_details.h"
+#include "access/relation.h"
 #include "access/table.h"
 #include "catalog/partition.h"
 #include "catalog/pg_class.h"
@@ -170,7 +171,8 @@ create_triggers(Relation users, const char *column)
 static Relation
 open_users(Oid relid)
 {
-	Relation	users = try_table_open(relid, ShareRowExclusiveLock);
+	/* Not try_table_open(): its words for an index depend on the version. */
+	Relation	users = try_relation_open(relid, ShareRowExclusiveLock);
 
 	if (users == NULL)
 		ereport(ERROR,

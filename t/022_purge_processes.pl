@@ -159,7 +159,8 @@ $node->restart;
 my $no_slot = qr/narvik launcher LOG:  no background worker slot is free/;
 my $hog = $node->background_psql('postgres', on_error_stop => 0);
 my $hog_pid = $hog->query_safe('SELECT pg_backend_pid()');
-$hog->query_safe('SET force_parallel_mode = on');
+$hog->query_safe(q{SELECT set_config(name, 'on', false) FROM pg_settings
+	WHERE name IN ('force_parallel_mode', 'debug_parallel_query')});
 
 sub give_slot
 {

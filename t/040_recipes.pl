@@ -27,6 +27,7 @@ pg_stat_statements.track = all
 max_parallel_workers_per_gather = 2
 });
 $node->start;
+my $version = int($node->safe_psql('postgres', 'SHOW server_version_num') / 10000);
 
 # ---- the page ---------------------------------------------------------------
 
@@ -214,6 +215,7 @@ my $in_text = "SELECT narvik_authenticate('$secret')";
 my %loud = (log_parameter_max_length => -1);
 my %explain = (
 	session_preload_libraries => 'auto_explain',
+	'auto_explain.log_parameter_max_length' => 0,
 	'auto_explain.log_min_duration' => 0);
 
 is($node->safe_psql('postgres', 'SHOW log_parameter_max_length'), '0', 'the recipe has set this');
@@ -221,13 +223,15 @@ foreach my $setting ([ log_statement => 'all' ], [ log_min_duration_statement =>
 	[ log_min_duration_sample => 0 ])
 {
 	like(logged($call, 'extended', @$setting, %loud),
-		qr/parameters: \$1/, "$setting->[0] shows bind parameters");
+		qr/parameters: \$1/i, "$setting->[0] shows bind parameters");
 	is(logged($call, 'extended', @$setting), '', 'but not with log_parameter_max_length = 0');
 }
 like(logged($failing, 'extended', log_parameter_max_length_on_error => -1),
 	qr/portal with parameters/, 'log_parameter_max_length_on_error shows them with errors');
 is(logged($failing, 'extended'), '', 'but not if it is 0');
 is(logged($call, 'extended', %explain), '', 'auto_explain does not show them');
+is( logged($call, 'extended', %explain, 'auto_explain.log_parameter_max_length' => -1) =~ /Query Parameters/,
+	$version >= 16, 'but from PostgreSQL 16 on, unless told not to');
 like(logged($call, 'extended', %explain, 'auto_explain.log_verbose' => 'on'),
 	qr/Output: narvik_authenticate\('/, 'but with log_verbose the plan does');
 like(logged($in_text, 'simple', log_statement => 'all'),
@@ -237,16 +241,17 @@ like(logged($in_text . ', 1 / 0', 'simple'), qr/STATEMENT:/, 'and with every err
 $node->safe_psql('postgres', 'CREATE EXTENSION pg_stat_statements; CREATE ROLE stranger LOGIN;
 	CREATE ROLE watcher LOGIN; GRANT pg_read_all_stats TO watcher');
 $node->safe_psql('postgres', "CREATE PROCEDURE proc(text) LANGUAGE sql AS 'SELECT narvik_authenticate(\$1)'");
+# The version of PostgreSQL from which on it does in these.
 my @utility = (
-	"CALL proc('$secret')",
-	"COPY (SELECT narvik_authenticate('$secret')) TO STDOUT",
-	"CREATE TABLE made AS SELECT narvik_authenticate('$secret')",
-	"DECLARE c CURSOR WITH HOLD FOR SELECT narvik_authenticate('$secret')",
-	"DO \$\$ BEGIN PERFORM narvik_authenticate('$secret'); END \$\$");
-$node->safe_psql('postgres', join('; ', $in_text, @utility));
+	[ "CALL proc('$secret')", 17 ],
+	[ "COPY (SELECT narvik_authenticate('$secret')) TO STDOUT" ],
+	[ "CREATE TABLE made AS SELECT narvik_authenticate('$secret')", 16 ],
+	[ "DECLARE c CURSOR WITH HOLD FOR SELECT narvik_authenticate('$secret')", 16 ],
+	[ "DO \$\$ BEGIN PERFORM narvik_authenticate('$secret'); END \$\$" ]);
+$node->safe_psql('postgres', join('; ', $in_text, map { $_->[0] } @utility));
 is( $node->safe_psql('postgres',
 		"SELECT query FROM pg_stat_statements WHERE query ~ '$secret' AND query !~ 'stat_statements' ORDER BY query COLLATE \"C\""),
-	join("\n", @utility),
+	join("\n", map { $_->[0] } grep { !$_->[1] || $version < $_->[1] } @utility),
 	'pg_stat_statements replaces constants, but not in utility statements');
 
 my $webapp = $node->background_psql('postgres', extra_params => [ '-U', 'webapp' ]);

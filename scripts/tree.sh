@@ -1,0 +1,56 @@
+# Debian trees of other suites, for scripts that have sourced lib.sh and made a
+# work folder.  A tree is made anew each time: what an earlier run has left may
+# be half made or out of date.
+
+# The suites that have a version of PostgreSQL.  experimental needs sid.
+suites_of() { # suites_of <major version>
+	case $1 in
+		15) echo bookworm ;;
+		17) echo trixie ;;
+		18) echo forky ;;
+		19) echo sid experimental ;;
+		*) die "no suite of Debian with PostgreSQL $1 is known here" ;;
+	esac
+}
+
+# From the mirror that this machine installs from, with what this machine's apt
+# has been told about it: that it is a snapshot of some day, or slow.
+# Signatures are verified in any case.
+make_tree() { # make_tree <folder> <suite>...
+	local tree=$1 mirror suite option sources=() options=()
+	installed mmdebstrap || quietly mmdebstrap-install apt_get install mmdebstrap
+	mirror=$(debian_mirror)
+	for suite in "${@:2}"; do
+		sources+=("deb $mirror $suite main")
+	done
+	while read -r option; do
+		options+=(--aptopt="$option")
+	done < <(apt-config dump --format '%F "%v";%n' Acquire |
+		grep -E '^Acquire::(Check-Valid-Until|Retries|https?::(Proxy|Timeout)) ')
+	# apt downloads as a user of its own, which has to get there.
+	chmod 0755 "$WORK"
+	echo "building a tree of ${*:2}"
+	quietly mmdebstrap mmdebstrap --variant=minbase "${options[@]}" --dpkgopt=force-unsafe-io \
+		"$2" "$tree" "${sources[@]}"
+	# By itself apt takes nothing from experimental that other suites have, too.
+	printf '%s\n' "Package: libpq*" "Pin: release a=experimental" "Pin-Priority: 500" \
+		>"$tree/etc/apt/preferences.d/experimental"
+	mkdir "$tree/root/narvik"
+	copy_sources "$tree/root/narvik"
+}
+
+# Runs a script in the tree's copy of the project, as root, with a /proc, which
+# newer packages need.  It and the processes are the tree's own: what the script
+# leaves running ends with it.
+in_tree() { # in_tree <folder> <major version> <script> [argument...]
+	local status=0 name environment=(PATH="$PATH" HOME=/root PG_MAJOR="$2")
+	for name in KEEP http_proxy https_proxy no_proxy; do
+		[[ ! -v $name ]] || environment+=("$name=${!name}")
+	done
+	setsid unshare --mount --pid --fork --kill-child --mount-proc="$1/proc" \
+		env -i "${environment[@]}" chroot "$1" bash -c 'cd /root/narvik && exec "$@"' - "${@:3}" &
+	CHILD=$!
+	wait "$CHILD" || status=$?
+	CHILD=
+	return "$status"
+}
