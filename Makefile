@@ -1,5 +1,7 @@
 # narvik: built with PGXS.  make && make install && make installcheck
-# WERROR=1 turns warnings into errors.
+# WERROR=1 turns warnings into errors.  installcheck needs a running server and
+# nothing preloaded; TAP_TESTS=1, or PROVE_TESTS with some of their names, adds
+# the tests in t/, which start their own.
 
 MODULE_big = narvik
 OBJS = \
@@ -32,7 +34,9 @@ PGFILEDESC = "narvik - login sessions inside the database"
 REGRESS = $(patsubst sql/%.sql,%,$(sort $(wildcard sql/*.sql)))
 ISOLATION = $(patsubst specs/%.spec,%,$(sort $(wildcard specs/*.spec)))
 ISOLATION_OPTS = --load-extension=pgcrypto --load-extension=narvik
+ifdef PROVE_TESTS
 TAP_TESTS = 1
+endif
 # The tests have text that not every encoding has.
 ENCODING = UTF8
 NO_LOCALE = 1
@@ -47,3 +51,10 @@ include $(PGXS)
 
 # PGXS knows no header dependencies; the project is small enough to rebuild.
 $(OBJS): $(wildcard src/*.h)
+
+# What PGXN and packagers get: the last commit, without what .gitattributes
+# keeps out.
+DISTVERSION = $(shell sed -n 's/^   "version": "\(.*\)",/\1/p' META.json)
+dist:
+	git archive --format=zip --prefix=narvik-$(DISTVERSION)/ -o narvik-$(DISTVERSION).zip HEAD
+.PHONY: dist

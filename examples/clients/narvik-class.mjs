@@ -1,0 +1,83 @@
+// Sessions of the JavaScript library Narvik, stored by the extension, with the
+// driver pg.  Connects as PGHOST, PGDATABASE, PGUSER and so on say; see setup.sql.
+import pg from 'pg';
+import { Narvik } from 'narvik';
+import { narvikStorage } from './narvik-storage.mjs';
+
+const pool = new pg.Pool();
+const narvik = new Narvik({ data: narvikStorage(pool) });
+
+// Narvik reads no Cookie header; web frameworks do.
+function token(cookies) {
+  const name = narvik.cookieName + '=';
+  return cookies.split('; ').find((cookie) => cookie.startsWith(name))?.slice(name.length) ?? '';
+}
+
+// After the password was right: the Set-Cookie header to answer with.
+async function logIn(userId, device) {
+  const created = await narvik.createSession(userId, { device });
+  return narvik.createCookie(created.token).serialize();
+}
+
+// On every request, with its Cookie header: who it is, or null.  If there is a
+// setCookie, answer with that header: the session lives longer now.
+async function validate(cookies) {
+  const session = await narvik.validateSession(token(cookies));
+  if (session?.extended) session.setCookie = narvik.createCookie(token(cookies)).serialize();
+  return session;
+}
+
+// Work with the database as this user.  That is the extension's part: it finds
+// Narvik's sessions, and row-level security trusts it.
+async function asUser(cookies, work) {
+  const client = await pool.connect();
+  try {
+    await client.query('BEGIN');
+    await client.query('SELECT narvik_authenticate($1)', [token(cookies)]);
+    const result = await work(client);
+    await client.query('COMMIT');
+    return result;
+  } catch (error) {
+    await client.query('ROLLBACK');
+    throw error;
+  } finally {
+    client.release();
+  }
+}
+
+// The Set-Cookie header that removes the cookie of the session that is gone.
+async function logOut(cookies) {
+  const session = await narvik.validateSession(token(cookies));
+  if (session) await narvik.invalidateSession(session.id);
+  return narvik.createBlankCookie().serialize();
+}
+
+// ---- a visit ----------------------------------------------------------------
+
+async function notes(cookies) {
+  const { rows } = await asUser(cookies, (client) => client.query('SELECT body FROM notes ORDER BY body'));
+  console.log('notes:', rows.map((row) => row.body).join(', ') || 'none');
+}
+
+async function request(cookies) {
+  const session = await validate(cookies);
+  console.log('request:', session ? `${session.userId} on a ${session.device}` : 'not logged in');
+  if (session?.setCookie) console.log('set cookie:', session.setCookie);
+}
+
+await request('theme=dark');
+await notes('theme=dark');
+const setCookie = await logIn('alice', 'laptop');
+console.log('log in:', setCookie);
+const cookies = 'theme=dark; ' + setCookie.split(';')[0];   // what a browser sends from now on
+await request(cookies);
+await notes(cookies);
+// Here twenty of its thirty days go by at once.
+const { id } = await narvik.validateSession(token(cookies));
+await narvikStorage(pool).updateSessionExpiry(id, new Date(Date.now() + 10 * 24 * 60 * 60 * 1000));
+await request(cookies);
+await request(cookies);
+console.log('log out:', await logOut(cookies));
+await request(cookies);
+await notes(cookies);
+await pool.end();
