@@ -189,7 +189,7 @@ share_work_folder() {
 # The checkout may be unreadable for postgres and is never written to.
 copy_sources() { # copy_sources <folder>
 	tar -C "$PROJECT" --exclude=./.git --exclude='*.o' --exclude='*.so' --exclude='*.bc' \
-		--exclude=./tmp_check --exclude=./results --exclude=./output_iso -cf - . |
+		--exclude=./tmp_check --exclude=./results --exclude=./output_iso --exclude=node_modules -cf - . |
 		tar -C "$1" --no-same-owner -xf -
 }
 

@@ -1,0 +1,226 @@
+// The application: what it answers to which request.
+import { timingSafeEqual } from 'node:crypto';
+import { fileURLToPath } from 'node:url';
+import express from 'express';
+import { transaction } from './database.js';
+import { device } from './device.js';
+import * as pages from './pages.js';
+
+export const app = express();
+app.disable('x-powered-by');
+
+app.use((req, res, next) => {
+	res.set({
+		'Content-Security-Policy': "default-src 'none'; style-src 'self'; img-src 'self'; "
+			+ "form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+		'Cross-Origin-Opener-Policy': 'same-origin',
+		'Cross-Origin-Resource-Policy': 'same-origin',
+		'Referrer-Policy': 'same-origin',
+		'X-Content-Type-Options': 'nosniff',
+	});
+	if (req.secure) res.set('Strict-Transport-Security', 'max-age=31536000');
+	next();
+});
+app.use(express.static(fileURLToPath(new URL('public', import.meta.url))));
+app.use((req, res, next) => {
+	res.set('Cache-Control', 'no-store');
+	next();
+});
+
+// ---- requests from elsewhere ------------------------------------------------
+
+class Refusal extends Error {
+	constructor(status) {
+		super(pages.refusals[status][0]);
+		this.status = status;
+	}
+}
+
+function hostOf(origin) {
+	try {
+		return new URL(origin).host;
+	} catch {
+		return null;
+	}
+}
+
+// A form on another site can post to us, with the user's cookie, but not with
+// our name in Origin.  Browsers send that header with every POST.
+app.use((req, res, next) => {
+	const { origin, host } = req.headers;
+	if (req.method === 'POST' && hostOf(origin) !== host) throw new Refusal(403);
+	next();
+});
+app.use(express.urlencoded({ extended: false, limit: '40kb' }));
+
+// And who is logged in proves with each form that it is a page of this session.
+function fromOurPage(req, me) {
+	const given = Buffer.from(field(req, 'form_token'));
+	const expected = Buffer.from(me.form_token);
+	return given.length === expected.length && timingSafeEqual(given, expected);
+}
+
+const field = (req, name) => {
+	const value = req.body?.[name];
+	return typeof value === 'string' ? value : '';
+};
+
+// ---- answering --------------------------------------------------------------
+
+// An answer is { page } or { to }, with a status and a cookie where needed.
+const anyone = (work) => async (req, res) => {
+	const { status, cookie, page, to } = await transaction(req, (db, me) => work(db, me, req));
+	if (cookie) res.append('Set-Cookie', cookie);
+	if (to) res.redirect(303, to);
+	else res.status(status ?? 200).send(String(page));
+};
+
+const loggedIn = (work) => anyone((db, me, req) => {
+	if (!me.id) return { to: me.set_cookie ? '/log-in?ended' : '/log-in' };
+	if (req.method === 'POST' && !fromOurPage(req, me)) throw new Refusal(403);
+	return work(db, me, req);
+});
+
+const sentBack = (page) => ({ status: 422, page });
+
+// ---- in and out -------------------------------------------------------------
+
+app.get('/', anyone((db, me) => me.id ? { to: '/notes' } : { page: pages.welcome() }));
+
+app.get('/sign-up', anyone((db, me) => me.id ? { to: '/notes' } : { page: pages.signUp() }));
+
+app.get('/log-in', anyone((db, me, req) => me.id ? { to: '/notes' }
+	: { page: pages.logIn({ ended: 'ended' in req.query }) }));
+
+// One statement: a function that finds the user, a session for him, the text of
+// its cookie.  No user, no row.  The session that the browser brought ends: who
+// planted it there must not get to share it.
+const newSession = (user) => `
+	SELECT narvik_create_cookie(s.token) AS cookie, narvik_invalidate_session($1)
+	FROM ${user} AS user_id,
+		narvik_create_session(user_id::text, jsonb_build_object('device', $2::text)) AS s`;
+
+app.post('/sign-up', anyone(async (db, me, req) => {
+	const name = field(req, 'name').trim().toLowerCase();
+	const password = field(req, 'password');
+	const errors = {};
+	if (!/^[a-z0-9][a-z0-9_-]{2,29}$/.test(name)) {
+		errors.name = 'Use 3 to 30 letters, digits, - or _, and begin with a letter or digit.';
+	}
+	checkNewPassword(password, errors);
+	if (Object.keys(errors).length > 0) return sentBack(pages.signUp({ name, errors }));
+
+	const [session] = await db(newSession('sign_up($3, $4)'),
+		me.session_id, device(req.headers['user-agent']), name, password);
+	if (!session) return sentBack(pages.signUp({ name, errors: { name: 'This name is taken.' } }));
+	return { to: '/notes', cookie: session.cookie };
+}));
+
+app.post('/log-in', anyone(async (db, me, req) => {
+	const name = field(req, 'name').trim().toLowerCase();
+	const [session] = await db(newSession('log_in($3, $4, $5)'),
+		me.session_id, device(req.headers['user-agent']), name, field(req, 'password'), req.ip);
+	if (!session) return sentBack(pages.logIn({ name, error: 'Wrong name or password.' }));
+	return { to: '/notes', cookie: session.cookie };
+}));
+
+app.post('/log-out', loggedIn(async (db, me) => {
+	const [{ cookie }] = await db(
+		'SELECT narvik_invalidate_session($1), narvik_create_blank_cookie() AS cookie', me.session_id);
+	return { to: '/', cookie };
+}));
+
+// ---- notes ------------------------------------------------------------------
+
+// No query here says whose notes: row-level security does.
+const notes = (db) => db('SELECT id, body, created_at FROM notes ORDER BY id DESC');
+
+app.get('/notes', loggedIn(async (db, me) => ({ page: pages.notes(me, await notes(db)) })));
+
+app.post('/notes', loggedIn(async (db, me, req) => {
+	const body = field(req, 'body').replaceAll('\r\n', '\n').trim();
+	const error = body === '' ? 'Write something first.'
+		: [...body].length > 2000 ? 'That is too long: 2000 characters are the limit.' : null;
+	if (error) return sentBack(pages.notes(me, await notes(db), { body, error }));
+	await db('INSERT INTO notes (body) VALUES ($1)', body);
+	return { to: '/notes' };
+}));
+
+app.post('/notes/delete', loggedIn(async (db, me, req) => {
+	const [deleted] = await db('DELETE FROM notes WHERE id = $1 RETURNING id', field(req, 'id'));
+	if (!deleted) throw new Refusal(404);
+	return { to: '/notes' };
+}));
+
+// ---- sessions ---------------------------------------------------------------
+
+app.get('/sessions', loggedIn(async (db, me, req) => {
+	const sessions = await db(`
+		SELECT id, data ->> 'device' AS device, created_at, expires_at,
+			id = narvik_current_session_id() AS this_device
+		FROM narvik_fetch_sessions_for_user(narvik_current_user_id())`);
+	return { page: pages.sessions(me, sessions, req.query.ended) };
+}));
+
+// Out of the user's own sessions, so that an id of somebody else's ends nothing.
+app.post('/sessions/end', loggedIn(async (db, me, req) => {
+	const [ended] = await db(`
+		SELECT narvik_invalidate_session(id)
+		FROM narvik_fetch_sessions_for_user(narvik_current_user_id()) WHERE id = $1`,
+		field(req, 'id'));
+	return { to: ended ? '/sessions?ended=1' : '/sessions?ended=0' };
+}));
+
+app.post('/sessions/end-others', loggedIn(async (db) => {
+	const [{ ended }] = await db(`
+		SELECT narvik_delete_sessions_for_user(narvik_current_user_id(),
+			except_session_id => narvik_current_session_id()) AS ended`);
+	return { to: `/sessions?ended=${ended}` };
+}));
+
+// ---- password ---------------------------------------------------------------
+
+// bcrypt reads no more than 72 bytes.
+function checkNewPassword(password, errors) {
+	if ([...password].length < 8) errors.password = 'Use at least 8 characters.';
+	else if (Buffer.byteLength(password) > 72) errors.password = 'Use at most 72 bytes.';
+}
+
+app.get('/password', loggedIn((db, me, req) =>
+	({ page: pages.password(me, { ended: req.query.ended }) })));
+
+app.post('/password', loggedIn(async (db, me, req) => {
+	const errors = {};
+	checkNewPassword(field(req, 'password'), errors);
+	if (errors.password) return sentBack(pages.password(me, { errors }));
+
+	const [changed] = await db('SELECT change_password($1, $2)',
+		field(req, 'old_password'), field(req, 'password'));
+	if (!changed) return sentBack(pages.password(me, { errors: { old_password: 'That is not your password.' } }));
+
+	// A new token here, and everybody else is out.
+	const [{ cookie, ended }] = await db(`
+		SELECT narvik_create_cookie(token) AS cookie,
+			narvik_delete_sessions_for_user(user_id, except_session_id => id) AS ended
+		FROM narvik_rotate_session(narvik_read_cookie($1))`, req.headers.cookie);
+	return { to: `/password?ended=${ended}`, cookie };
+}));
+
+// ---- what went wrong --------------------------------------------------------
+
+app.use(() => { throw new Refusal(404); });
+
+function statusOf(error) {
+	if (error.code === 'NT429') return 429;
+	if (/^2[23]/.test(error.code)) return 400; // what no column can hold
+	if (/^(ECONN|ENOENT|57P)/.test(error.code)) return 503;
+	if (error.status in pages.refusals) return error.status;
+	return error.status < 500 ? 400 : 500;
+}
+
+// Four parameters: that is how Express knows it.
+app.use((error, req, res, next) => { // eslint-disable-line no-unused-vars
+	const status = statusOf(error);
+	if (status >= 500) console.error(error);
+	res.status(status).send(String(pages.refusal(status)));
+});

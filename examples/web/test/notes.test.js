@@ -1,0 +1,186 @@
+// Signing up, logging in and out, and notes that are their owner's alone.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { ENDED, PASSWORD, admin, asRole, assertLoggedOut, freshName, house, person, signUp } from './support.js';
+
+house();
+
+const noteTexts = ({ page }) => page.locator('.note p').allInnerTexts();
+
+async function addNote(somebody, text) {
+	await somebody.fill({ 'New note': text });
+	await somebody.click('Add note');
+}
+
+test('the welcome page leads to sign-up and log-in', async () => {
+	const visitor = await person();
+	await visitor.page.goto('/');
+	await visitor.follow('Create an account');
+	assert.equal(await visitor.heading(), 'Create an account');
+	await visitor.follow('Log in');
+	assert.equal(await visitor.heading(), 'Log in');
+	await visitor.follow('Create an account');
+	assert.equal(await visitor.heading(), 'Create an account');
+	await visitor.follow('Fjord');
+	await visitor.follow('Log in');
+	assert.equal(await visitor.heading(), 'Log in');
+});
+
+for (const javaScriptEnabled of [true, false]) {
+	test(`from sign-up to log-out, JavaScript ${javaScriptEnabled ? 'on' : 'off'}`, async () => {
+		const name = freshName('alice');
+		const alice = await person({ javaScriptEnabled });
+		await alice.page.goto('/sign-up');
+		await alice.fill({ Name: name, Password: PASSWORD });
+		await alice.click('Create account');
+		assert.equal(await alice.page.locator('.account .name').textContent(), `Logged in as ${name}`);
+		assert.match(await alice.page.locator('.empty').innerText(), /Nothing here yet/);
+
+		await addNote(alice, 'buy milk\nand bread');
+		await addNote(alice, 'call <b>Bob</b> & "Carol"');
+		assert.deepEqual(await noteTexts(alice), ['call <b>Bob</b> & "Carol"', 'buy milk\nand bread']);
+
+		await alice.click('Delete note: buy milk');
+		assert.deepEqual(await noteTexts(alice), ['call <b>Bob</b> & "Carol"']);
+
+		for (const [link, heading] of [['Sessions', 'Your sessions'], ['Password', 'Change password'], ['Notes', 'Notes']]) {
+			await alice.follow(link);
+			assert.equal(await alice.heading(), heading);
+			assert.equal(await alice.page.locator('nav [aria-current=page]').innerText(), link);
+		}
+
+		await alice.follow('Password');
+		await alice.fill({ 'Old password': PASSWORD, 'New password': 'battery staple' });
+		await alice.click('Change password');
+		assert.match(await alice.notice(), /^Your password is changed\./);
+
+		await alice.click('Log out');
+		assert.equal(await alice.heading(), 'Notes that are yours\u00a0alone.');
+		await alice.follow('Log in');
+		await alice.fill({ Name: name.toUpperCase(), Password: 'battery staple' });
+		await alice.click('Log in');
+		assert.deepEqual(await noteTexts(alice), ['call <b>Bob</b> & "Carol"']);
+	});
+}
+
+test('who is logged in is not asked to log in', async () => {
+	const alice = await signUp('alice');
+	for (const path of ['/', '/log-in', '/sign-up']) {
+		await alice.page.goto(path);
+		assert.equal(new URL(alice.page.url()).pathname, '/notes');
+	}
+});
+
+test('who is not is sent to log-in from every page and form', async () => {
+	const visitor = await person();
+	for (const path of ['/notes', '/sessions', '/password']) {
+		await visitor.page.goto(path);
+		await assertLoggedOut(visitor);
+		assert.equal(await visitor.page.locator('.notice').count(), 0);
+	}
+	for (const path of ['/notes', '/notes/delete', '/sessions/end', '/sessions/end-others', '/password', '/log-out']) {
+		const answer = await visitor.post(path, {});
+		assert.deepEqual([answer.status(), answer.headers().location], [303, '/log-in'], path);
+	}
+});
+
+test('after log-out the cookie is gone and its token is dead', async () => {
+	const alice = await signUp('alice');
+	const stolen = await alice.cookie();
+	const [answer] = await Promise.all([alice.page.waitForResponse(/log-out$/), alice.click('Log out')]);
+	assert.match((await answer.allHeaders())['set-cookie'], /^__Host-session=; Max-Age=0;/);
+	assert.equal(await alice.cookie(), undefined);
+
+	await alice.context.addCookies([stolen]);
+	await alice.page.goto('/notes');
+	await assertLoggedOut(alice, ENDED);
+	assert.equal(await alice.cookie(), undefined);
+});
+
+test('notes are seen and deleted by their owner only', async () => {
+	const alice = await signUp('alice');
+	const bob = await signUp('bob');
+	await addNote(alice, 'a secret of Alice');
+	await addNote(bob, 'a secret of Bob');
+	assert.deepEqual(await noteTexts(bob), ['a secret of Bob']);
+
+	const id = await alice.page.locator('.note input[name=id]').getAttribute('value');
+	const answer = await bob.post('/notes/delete', { id, form_token: await bob.formToken() });
+	assert.equal(answer.status(), 404);
+	await alice.page.reload();
+	assert.deepEqual(await noteTexts(alice), ['a secret of Alice']);
+});
+
+test('a note that is empty or too long is sent back with its text', async () => {
+	const alice = await signUp('alice');
+	const form_token = await alice.formToken();
+	for (const [body, complaint] of [[' \n ', 'Write something first.'], ['\u{1f4dd}'.repeat(2001), 'too long']]) {
+		const answer = await alice.post('/notes', { body, form_token });
+		assert.equal(answer.status(), 422);
+		const text = await answer.text();
+		assert.ok(text.includes(complaint) && text.includes(body.trim()));
+	}
+	assert.equal((await alice.post('/notes', { body: '\u{1f4dd}'.repeat(2000), form_token })).status(), 303);
+});
+
+test('sign-up says what is wrong beside the field and keeps the name', async () => {
+	const alice = await signUp('alice');
+	const visitor = await person();
+	for (const [name, password, field, complaint] of [
+		['al', PASSWORD, 'Name', /3 to 30/],
+		['al!ce', PASSWORD, 'Name', /3 to 30/],
+		[alice.name.toUpperCase(), PASSWORD, 'Name', /taken/],
+		[freshName('x'), 'short', 'Password', /at least 8/],
+		[freshName('x'), '\u20ac'.repeat(25), 'Password', /at most 72 bytes/],
+	]) {
+		await visitor.page.goto('/sign-up');
+		await visitor.page.locator('form').evaluate((form) => { form.noValidate = true; });
+		await visitor.fill({ Name: name, Password: password });
+		await visitor.click('Create account');
+		const input = visitor.page.getByLabel(field, { exact: true });
+		assert.equal(await input.getAttribute('aria-invalid'), 'true');
+		assert.match(await visitor.page.locator(`#${await input.getAttribute('aria-describedby')}`).innerText(), complaint);
+		assert.equal(await visitor.page.getByLabel('Name', { exact: true }).inputValue(), name.toLowerCase());
+		assert.equal(await visitor.page.getByLabel('Password', { exact: true }).inputValue(), '');
+		assert.equal(await visitor.cookie(), undefined);
+	}
+});
+
+test('a wrong password and an unknown name get the same answer', async () => {
+	const { name } = await signUp('alice');
+	const visitor = await person();
+	const pages = [];
+	for (const wrong of [{ Name: name, Password: 'wrong' }, { Name: 'nobody-here', Password: PASSWORD }]) {
+		await visitor.page.goto('/log-in');
+		await visitor.fill(wrong);
+		await visitor.click('Log in');
+		assert.equal(await visitor.notice(), 'Wrong name or password.');
+		assert.equal(await visitor.cookie(), undefined);
+		pages.push((await visitor.page.content()).replace(wrong.Name, ''));
+	}
+	assert.equal(pages[0], pages[1]);
+});
+
+test('an unknown name takes the database as long as a wrong password', async () => {
+	const { name } = await signUp('alice');
+	const fastest = { [name]: Infinity, 'nobody-here': Infinity };
+	for (let i = 0; i < 5; i += 1) {
+		for (const who of Object.keys(fastest)) {
+			const start = performance.now();
+			await admin('SELECT log_in($1, $2, NULL)', who, 'wrong').catch(() => {});
+			fastest[who] = Math.min(fastest[who], performance.now() - start);
+		}
+	}
+	assert.ok(fastest['nobody-here'] > fastest[name] / 2, JSON.stringify(fastest));
+});
+
+test('the application cannot read a password hash, a session, or notes of nobody', async () => {
+	const alice = await signUp('alice');
+	await addNote(alice, 'a secret of Alice');
+	for (const table of ['users', 'narvik_sessions', 'failed_log_ins']) {
+		await assert.rejects(asRole('webapp', `SELECT * FROM ${table}`), /permission denied/);
+	}
+	assert.deepEqual(await asRole('webapp', 'SELECT * FROM notes'), []);
+	await assert.rejects(asRole('webapp', "INSERT INTO notes (body) VALUES ('x')"), /null value|row-level security/);
+	await assert.rejects(asRole('webapp', "INSERT INTO notes (owner, body) VALUES (1, 'x')"), /permission denied/);
+});

@@ -1,0 +1,184 @@
+// Sessions: where a user is logged in, and everything that ends it.
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { ENDED, PASSWORD, admin, assertLoggedOut, house, logIn, person, signUp } from './support.js';
+
+const IPHONE = 'Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) '
+	+ 'Version/17.5 Mobile/15E148 Safari/604.1';
+const FIREFOX = 'Mozilla/5.0 (Windows NT 10.0; Win64; x64; rv:140.0) Gecko/20100101 Firefox/140.0';
+
+const web = house();
+
+async function listed({ page }) {
+	await page.goto('/sessions');
+	const texts = await page.locator('.session').allInnerTexts();
+	return texts.map((text) => text.replace(/\s+/g, ' '));
+}
+
+// What the next click does.
+async function assertStillIn({ page, heading }) {
+	await page.goto('/notes');
+	assert.equal(await heading(), 'Notes');
+}
+
+async function assertOutAtNextClick(somebody) {
+	await somebody.follow('Notes');
+	await assertLoggedOut(somebody, ENDED);
+	assert.equal(await somebody.cookie(), undefined);
+}
+
+test('the list names devices, newest first, and marks this one', async () => {
+	const laptop = await signUp('alice', { userAgent: FIREFOX });
+	await logIn(laptop.name, { userAgent: IPHONE });
+	assert.deepEqual(await listed(laptop), [
+		'Safari on iPhone Logged in just now. Expires in 14 days. Log out Safari on iPhone',
+		'Firefox on Windows This device Logged in just now. Expires in 14 days.',
+	]);
+});
+
+test('revoking one session logs the other browser out at its next click', async () => {
+	const laptop = await signUp('alice', { userAgent: FIREFOX });
+	const phone = await logIn(laptop.name, { userAgent: IPHONE });
+	const tablet = await logIn(laptop.name);
+	await listed(laptop);
+	await laptop.click('Log out Safari on iPhone');
+	assert.equal(await laptop.notice(), 'One session was ended.');
+	assert.equal(await laptop.page.locator('.session').count(), 2);
+
+	await assertOutAtNextClick(phone);
+	await assertStillIn(laptop);
+	await assertStillIn(tablet);
+});
+
+test('a session that has ended meanwhile is no error', async () => {
+	const laptop = await signUp('alice', { userAgent: FIREFOX });
+	const phone = await logIn(laptop.name, { userAgent: IPHONE });
+	await listed(laptop);
+	await phone.click('Log out');
+	await laptop.click('Log out Safari on iPhone');
+	assert.equal(await laptop.notice(), 'No other session was there to end.');
+});
+
+test('logging out everywhere else leaves this browser in', async () => {
+	const laptop = await signUp('alice');
+	const others = [await logIn(laptop.name), await logIn(laptop.name)];
+	const bob = await signUp('bob');
+	await listed(laptop);
+	await laptop.click('Log out everywhere else');
+	assert.equal(await laptop.notice(), '2 sessions were ended.');
+	assert.equal(await laptop.page.locator('.session').count(), 1);
+	assert.ok(await laptop.page.getByRole('button', { name: 'Log out everywhere else' }).isDisabled());
+
+	for (const other of others) await assertOutAtNextClick(other);
+	await assertStillIn(laptop);
+	await assertStillIn(bob);
+});
+
+test('nobody can end a session of somebody else', async () => {
+	const alice = await signUp('alice');
+	const bob = await signUp('bob');
+	const [{ id }] = await admin(`SELECT s.id FROM users, narvik_fetch_sessions_for_user(users.id::text) AS s
+		WHERE name = $1`, alice.name);
+	const answer = await bob.post('/sessions/end', { id, form_token: await bob.formToken() });
+	assert.equal(answer.headers().location, '/sessions?ended=0');
+	await assertStillIn(alice);
+});
+
+test('a new password rotates this session, so that a stolen token is dead, and ends the others', async () => {
+	const laptop = await signUp('alice');
+	const phone = await logIn(laptop.name);
+	const before = await laptop.cookie();
+	const thief = await person();
+	await thief.context.addCookies([before]);
+	await assertStillIn(thief);
+
+	await laptop.follow('Password');
+	await laptop.fill({ 'Old password': PASSWORD, 'New password': 'battery staple' });
+	await laptop.click('Change password');
+	assert.equal(await laptop.notice(), 'Your password is changed. One session was ended.');
+	const now = await laptop.cookie();
+	assert.notEqual(now.value, before.value);
+
+	await assertOutAtNextClick(thief);
+	await assertOutAtNextClick(phone);
+	await assertStillIn(laptop);
+	assert.equal((await listed(laptop)).length, 1);
+
+	await phone.fill({ Name: laptop.name, Password: PASSWORD });
+	await phone.click('Log in');
+	assert.equal(await phone.notice(), 'Wrong name or password.');
+	await logIn(laptop.name, { password: 'battery staple' });
+});
+
+test('a wrong old password, or a bad new one, changes nothing', async () => {
+	const laptop = await signUp('alice');
+	const phone = await logIn(laptop.name);
+	const before = await laptop.cookie();
+	await laptop.follow('Password');
+	for (const [old, fresh, complaint] of [
+		['wrong', 'battery staple', 'That is not your password.'],
+		[PASSWORD, 'short', 'Use at least 8 characters.'],
+	]) {
+		await laptop.page.locator('form.card').evaluate((form) => { form.noValidate = true; });
+		await laptop.fill({ 'Old password': old, 'New password': fresh });
+		await laptop.click('Change password');
+		assert.equal(await laptop.page.locator('.error').innerText(), complaint);
+	}
+	assert.equal((await laptop.cookie()).value, before.value);
+	await assertStillIn(phone);
+	await logIn(laptop.name);
+});
+
+test('an expired session is refused and its cookie removed', async () => {
+	const alice = await signUp('alice');
+	await admin(`SELECT narvik_update_session_expiry(s.id, now() - interval '1 second')
+		FROM users, narvik_fetch_sessions_for_user(users.id::text) AS s WHERE name = $1`, alice.name);
+	await assertOutAtNextClick(alice);
+	await alice.page.goto('/notes');
+	assert.equal(await alice.page.locator('.notice').count(), 0);
+});
+
+test('a session in the second half of its life is extended, and so is the cookie', async () => {
+	const alice = await signUp('alice');
+	await assertStillIn(alice);
+	const set = (await alice.context.request.get('/notes')).headers()['set-cookie'];
+	assert.equal(set, undefined);
+
+	const cookie = await alice.cookie();
+	const soon = Math.floor(Date.now() / 1000) + 6 * 86400;
+	await alice.context.addCookies([{ ...cookie, expires: soon }]);
+	await admin(`SELECT narvik_update_session_expiry(s.id, to_timestamp($2))
+		FROM users, narvik_fetch_sessions_for_user(users.id::text) AS s WHERE name = $1`, alice.name, soon);
+	await assertStillIn(alice);
+	const extended = await alice.cookie();
+	assert.equal(extended.value, cookie.value);
+	assert.ok(extended.expires > soon + 7 * 86400);
+	assert.match((await listed(alice))[0], /Expires in 14 days/);
+});
+
+test('logging in ends the session that the browser brought', async () => {
+	const bob = await signUp('bob');
+	const alice = await signUp('alice');
+	await alice.click('Log out');
+	await alice.page.goto('/log-in');
+	await alice.context.addCookies([await bob.cookie()]);
+	await alice.fill({ Name: alice.name, Password: PASSWORD });
+	await alice.click('Log in');
+	assert.equal(await alice.page.locator('.account .name').textContent(), `Logged in as ${alice.name}`);
+	assert.notEqual((await alice.cookie()).value, (await bob.cookie()).value);
+	await assertOutAtNextClick(bob);
+});
+
+test('who is deleted is logged out', async () => {
+	const alice = await signUp('alice');
+	await admin('DELETE FROM users WHERE name = $1', alice.name);
+	await assertOutAtNextClick(alice);
+});
+
+test('a made-up token is nobody', async () => {
+	const visitor = await person();
+	await visitor.context.addCookies([{ name: '__Host-session', value: 'q'.repeat(32), url: web.url, secure: true }]);
+	await visitor.page.goto('/notes');
+	await assertLoggedOut(visitor, ENDED);
+	assert.equal(await visitor.cookie(), undefined);
+});
