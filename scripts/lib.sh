@@ -131,6 +131,7 @@ debian_mirror() {
 	echo "$mirror"
 }
 
+# In the name of a package PG_MAJOR stands for itself.
 install_packages() {
 	local package missing=() updated=
 
@@ -140,7 +141,7 @@ install_packages() {
 		updated=1
 		PG_MAJOR=$(distribution_major) || die "apt knows no package postgresql"
 	fi
-	for package in "postgresql-$PG_MAJOR" "postgresql-server-dev-$PG_MAJOR" gcc libc6-dev make "$@"; do
+	for package in "postgresql-$PG_MAJOR" "postgresql-server-dev-$PG_MAJOR" gcc libc6-dev make "${@//PG_MAJOR/$PG_MAJOR}"; do
 		installed "$package" || missing+=("$package")
 	done
 	if ((${#missing[@]})); then
