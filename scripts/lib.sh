@@ -14,7 +14,7 @@ set -euo pipefail
 if ((EUID != 0)); then
 	command -v sudo >/dev/null || { echo "run $0 as root, or install sudo" >&2; exit 1; }
 	handed=()
-	for name in KEEP TMPDIR PG_MAJOR http_proxy https_proxy no_proxy; do
+	for name in KEEP TMPDIR PG_MAJOR SEED http_proxy https_proxy no_proxy; do
 		[[ -v $name ]] && handed+=("$name=${!name}")
 	done
 	exec sudo -- env "${handed[@]}" bash "$0" "$@"
@@ -131,9 +131,24 @@ debian_mirror() {
 	echo "$mirror"
 }
 
+# need_packages <package>...: installs those that are missing.
+need_packages() {
+	local package missing=()
+	for package; do
+		installed "$package" || missing+=("$package")
+	done
+	if ((${#missing[@]})); then
+		echo "installing ${missing[*]}"
+		[[ ${updated:-} ]] || quietly apt-update apt_get update
+		forbid_services
+		quietly apt-install apt_get install "${missing[@]}"
+		allow_services
+	fi
+}
+
 # In the name of a package PG_MAJOR stands for itself.
 install_packages() {
-	local package missing=() updated=
+	local updated=
 
 	PG_MAJOR=${PG_MAJOR:-$(distribution_major || true)}
 	if [[ -z $PG_MAJOR ]]; then
@@ -141,16 +156,7 @@ install_packages() {
 		updated=1
 		PG_MAJOR=$(distribution_major) || die "apt knows no package postgresql"
 	fi
-	for package in "postgresql-$PG_MAJOR" "postgresql-server-dev-$PG_MAJOR" gcc libc6-dev make "${@//PG_MAJOR/$PG_MAJOR}"; do
-		installed "$package" || missing+=("$package")
-	done
-	if ((${#missing[@]})); then
-		echo "installing ${missing[*]}"
-		[[ $updated ]] || quietly apt-update apt_get update
-		forbid_services
-		quietly apt-install apt_get install "${missing[@]}"
-		allow_services
-	fi
+	need_packages "postgresql-$PG_MAJOR" "postgresql-server-dev-$PG_MAJOR" gcc libc6-dev make "${@//PG_MAJOR/$PG_MAJOR}"
 }
 
 # ---- the private PostgreSQL -------------------------------------------------
@@ -163,7 +169,7 @@ as_postgres() {
 	local status=0
 	setsid setpriv --reuid=postgres --regid=postgres --init-groups \
 		env -i PATH="$PGBIN:/usr/bin:/bin" HOME="$WORK/home" LANG=C.UTF-8 \
-		TMPDIR="$SOCKETS" PGHOST="$PGHOST" "$@" <&0 &
+		TMPDIR="$SOCKETS" PGHOST="$PGHOST" ${SEED:+SEED="$SEED"} "$@" <&0 &
 	CHILD=$!
 	wait "$CHILD" || status=$?
 	CHILD=

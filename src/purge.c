@@ -24,6 +24,7 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
+#include "clock.h"
 #include "purge.h"
 #include "stats.h"
 #include "store.h"
@@ -40,7 +41,7 @@ PG_FUNCTION_INFO_V1(narvik_delete_all_expired_sessions);
 typedef struct Visit
 {
 	char	   *database;
-	TimestampTz began_at;
+	int64		began_at;		/* by the steady clock, in milliseconds */
 	int64		rows;			/* deleted */
 	int64		ms;
 	NarvikSweep sweep;
@@ -135,8 +136,7 @@ purge_batch(Visit *visit)
 	/* Here and not at the end of the visit, which may not come to it. */
 	narvik_count(NARVIK_PURGED, deleted);
 	visit->rows += deleted;
-	visit->ms = TimestampDifferenceMilliseconds(visit->began_at,
-												GetCurrentTimestamp());
+	visit->ms = narvik_steady_ms() - visit->began_at;
 	return may;
 }
 
@@ -198,7 +198,7 @@ narvik_purge_this_database(void)
 
 	/* All but the places, which are many megabytes. */
 	memset(visit, 0, offsetof(Visit, sweep) + offsetof(NarvikSweep, tids));
-	visit->began_at = GetCurrentTimestamp();
+	visit->began_at = narvik_steady_ms();
 	visit->database = name_of_this_database();
 	context.arg = visit->database;
 	error_context_stack = &context;

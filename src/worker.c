@@ -34,9 +34,9 @@
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
-#include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
+#include "clock.h"
 #include "purge.h"
 #include "stats.h"
 #include "worker.h"
@@ -213,13 +213,12 @@ wait_on_latch(long timeout_ms)
 static void
 wait_for_worker(BackgroundWorkerHandle *worker)
 {
-	TimestampTz patient_until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(),
-															WORKER_PATIENCE_MS);
+	int64		patient_until = narvik_steady_ms() + WORKER_PATIENCE_MS;
 	pid_t		pid;
 
 	while (GetBackgroundWorkerPid(worker, &pid) != BGWH_STOPPED)
 	{
-		if (GetCurrentTimestamp() >= patient_until)
+		if (narvik_steady_ms() >= patient_until)
 			TerminateBackgroundWorker(worker);
 		/* The postmaster sets our latch when the worker ends. */
 		wait_on_latch(1000);
@@ -254,7 +253,7 @@ visit(Oid database)
  * not, or until it is time to visit all of them again.
  */
 static void
-make_round(TimestampTz until)
+make_round(int64 until_ms)
 {
 	static bool complained = false;
 	List	   *all;
@@ -287,7 +286,7 @@ make_round(TimestampTz until)
 				unfinished = lappend_oid(unfinished, lfirst_oid(cell));
 		}
 		visited = unfinished;
-		time_is_over = GetCurrentTimestamp() >= until;
+		time_is_over = narvik_steady_ms() >= until_ms;
 	}
 	pgstat_report_activity(STATE_IDLE, NULL);
 }
@@ -306,23 +305,20 @@ narvik_launcher_main(Datum main_arg)
 										  ALLOCSET_DEFAULT_SIZES);
 	for (;;)
 	{
-		TimestampTz round_began_at = GetCurrentTimestamp();
+		int64		round_began_at = narvik_steady_ms();
 
 		if (purge)
 		{
 			MemoryContextSwitchTo(round_context);
-			make_round(TimestampTzPlusMilliseconds(round_began_at,
-												   purge_interval * INT64CONST(1000)));
+			make_round(round_began_at + purge_interval * INT64CONST(1000));
 			MemoryContextReset(round_context);
 		}
 
 		/* Until the interval is over, or a reload tells us to look again. */
 		for (;;)
 		{
-			TimestampTz next_at = TimestampTzPlusMilliseconds(round_began_at,
-															  purge_interval * INT64CONST(1000));
-			long		ms = TimestampDifferenceMilliseconds(GetCurrentTimestamp(),
-															 next_at);
+			int64		ms = round_began_at + purge_interval * INT64CONST(1000) -
+				narvik_steady_ms();
 
 			if (ConfigReloadPending)
 			{
@@ -332,7 +328,7 @@ narvik_launcher_main(Datum main_arg)
 			}
 			if (ms <= 0)
 				break;
-			wait_on_latch(ms);
+			wait_on_latch((long) ms);
 		}
 	}
 }

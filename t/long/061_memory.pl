@@ -1,0 +1,209 @@
+# A backend does not grow, however often it calls.  Every function of the catalog
+# is called a million times in one connection, between its tenth call and its
+# last no memory context that lives as long as the connection grows by a byte,
+# and the private memory of the process (RssAnon) stays what it is.
+#
+# Fewer calls for what takes long: what changes the catalog, and what plans a
+# statement anew each time.  CALLS=n changes the million.
+
+use strict;
+use warnings;
+
+use IPC::Run;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $million = $ENV{CALLS} // 1_000_000;
+# What the C library's allocator may keep more or less.
+my $rss_slack_kb = 128;
+
+# In one loop: what is called how often, with "turn" counting.  The functions in
+# the text are the ones that are tried; 1,000 sessions t0 .. t999 are there.
+my $token = q{'t' || turn % 1000};
+my $id = q{narvik_session_id('t' || turn % 1000)};
+my $new_id = q{lpad(to_hex(turn), 64, '0')};
+my $failing = sub {
+	my ($statement) = @_;
+	return "BEGIN $statement; RAISE 'no error'; EXCEPTION WHEN raise_exception THEN RAISE; WHEN OTHERS THEN NULL; END";
+};
+my @loops = (
+	[ 'without a session', $million,
+		q{PERFORM narvik_generate_token(), narvik_cookie_name(), narvik_create_cookie('abc', '1 day'), narvik_create_blank_cookie(),
+		  narvik_read_cookie('a=b; narvik_session=c'), narvik_session_id('abc'), narvik_current_user_id(), narvik_current_session_id()} ],
+	[ 'reading', $million,
+		qq{PERFORM FROM narvik_validate_session($token);
+		   PERFORM FROM narvik_validate_session('nobody');
+		   PERFORM narvik_authenticate($token), narvik_current_user_id(), narvik_current_session_id();
+		   PERFORM FROM narvik_fetch_session($id)} ],
+	[ 'reading several', $million, q{PERFORM FROM narvik_fetch_sessions_for_user('u' || turn % 333)} ],
+	[ 'extending', $million,
+		qq{PERFORM narvik_update_session_expiry($id, now() + interval '1 hour');
+		   PERFORM FROM narvik_validate_session($token)} ],
+	[ 'data', $million, qq{PERFORM narvik_update_session_data($id, jsonb_build_object('a', turn, 'b', NULL))} ],
+	[ 'logging in and out', $million,
+		q{PERFORM narvik_invalidate_session((narvik_create_session('v' || turn % 100)).id)} ],
+	[ 'saving and deleting', $million,
+		qq{PERFORM narvik_save_session($new_id, 'v', now() + interval '1 day');
+		   PERFORM narvik_delete_session($new_id)} ],
+	[ 'logging out everywhere', $million,
+		qq{PERFORM narvik_save_session($new_id, 'w' || turn, now() + interval '1 day');
+		   PERFORM narvik_delete_sessions_for_user('w' || turn)} ],
+	[ 'rotating', $million, q{SELECT token INTO STRICT kept FROM narvik_rotate_session(kept)},
+		q{kept text := (narvik_create_session('u')).token} ],
+	[ 'expired when seen', $million / 2,
+		qq{PERFORM narvik_save_session($new_id, 'v', now() - interval '1 day');
+		   PERFORM FROM narvik_validate_session('') UNION ALL SELECT FROM narvik_fetch_session($new_id);
+		   PERFORM narvik_delete_session($new_id)} ],
+	[ 'purging', $million / 10,
+		qq{PERFORM narvik_save_session($new_id, 'v', now() - interval '1 day');
+		   PERFORM narvik_delete_all_expired_sessions()} ],
+	[ 'a limit of sessions', $million / 10, q{PERFORM narvik_create_session('x')}, '', q{SET narvik.max_sessions_per_user = 2} ],
+	[ 'counters', $million, q{PERFORM FROM narvik_stats(); PERFORM narvik_reset_stats()} ],
+	[ 'users', $million / 10,
+		q{INSERT INTO people VALUES (turn);
+		  PERFORM FROM narvik_validate_user((narvik_create_session(turn::text)).token, NULL::people);
+		  UPDATE people SET id = -turn WHERE id = turn;
+		  DELETE FROM people WHERE id = -turn;
+		  IF turn % 100 = 0 THEN TRUNCATE people; END IF},
+		'', q{SELECT narvik_link_users('people')}, 'narvik_users_changed' ],
+	[ 'linking', $million / 500, q{PERFORM narvik_link_users('people'); PERFORM narvik_unlink_users()} ],
+	[ 'granting', $million / 500, q{PERFORM narvik_grant('app'); PERFORM narvik_revoke('app')} ],
+	[ 'errors', $million / 10, join(';', map { $failing->($_) }
+			q{PERFORM narvik_create_session(NULL)}, q{PERFORM narvik_create_session('u', '[]')},
+			q{PERFORM narvik_save_session(narvik_session_id('t1'), 'u', now())},
+			q{PERFORM narvik_update_session_data(NULL, NULL)}, q{PERFORM narvik_update_session_expiry(NULL, 'infinity')},
+			q{PERFORM narvik_fetch_sessions_for_user('')}, q{PERFORM narvik_create_cookie(';')},
+			q{PERFORM narvik_users_changed()}, q{PERFORM narvik_unlink_users()}, q{PERFORM narvik_link_users('app_view')},
+			q{PERFORM narvik_grant(NULL)}) ],
+	[ 'in savepoints', $million / 10,
+		qq{BEGIN PERFORM narvik_authenticate($token);
+		   PERFORM narvik_update_session_data($id, '{"a": 1}');
+		   PERFORM 1 / (turn % 2);
+		   EXCEPTION WHEN division_by_zero THEN NULL; END} ],
+	[ 'planted', $million / 500, q{EXECUTE format('PREPARE p%s AS SELECT 1', turn)} ]);
+
+# ---- measuring --------------------------------------------------------------
+
+# What lives as long as the connection: all but what belongs to the statement
+# and to the transaction.  Several contexts of a name are taken together.
+my $contexts = q{
+	WITH RECURSIVE passing AS (
+		SELECT name FROM pg_backend_memory_contexts
+		WHERE name IN ('MessageContext', 'TopPortalContext', 'TopTransactionContext', 'ErrorContext', 'RowDescriptionContext')
+		UNION SELECT c.name FROM pg_backend_memory_contexts AS c JOIN passing AS p ON c.parent = p.name
+	)
+	SELECT concat_ws(' ', name, left(ident, 60), 'in', parent), sum(used_bytes)
+	FROM pg_backend_memory_contexts
+	WHERE name NOT IN (SELECT name FROM passing)
+	GROUP BY 1 ORDER BY 1;};
+my $rss = q{SELECT 'RssAnon', substring(pg_read_file('/proc/self/status', 0, 8192) FROM 'RssAnon:\s*(\d+)');};
+
+sub script
+{
+	my ($calls, $statements, $variables, $before) = @_;
+	my $warm_up = int($calls / 10);
+	my $sql = "CREATE PROCEDURE again(first bigint, last bigint) LANGUAGE plpgsql AS \$\$\n"
+	  . "DECLARE " . ($variables ? "$variables;" : '') . "\nBEGIN\n"
+	  . "FOR turn IN first .. last LOOP\n$statements;\nIF turn % 1000 = 0 THEN COMMIT; END IF;\nEND LOOP;\nEND\$\$;\n";
+	$sql .= "$before;\n" if $before;
+	$sql .= "\\o /dev/null\n$contexts\n$rss\n$contexts\n$rss\nCALL again(1, $warm_up);\n$contexts\n$rss\n";
+	$sql .= "\\o\n$contexts\n$rss\n\\echo then\n\\o /dev/null\nCALL again($warm_up + 1, " . int($calls) . ");\n\\o\n";
+	return "$sql$contexts\n$rss\n";
+}
+
+sub parse { return map { /^(.*)\|(\d+)$/ ? ($1 => $2) : die "unexpected: $_" } split /\n/, $_[0]; }
+
+# Growth of each context and of the process, in bytes, where there is some.
+sub growth
+{
+	my ($output) = @_;
+	my ($first, $second) = map { { parse($_) } } split /^then\n/m, $output;
+	my $rss = 1024 * (delete($second->{RssAnon}) - delete($first->{RssAnon}));
+	my %grown = map { $_ => ($second->{$_} // 0) - ($first->{$_} // 0) } keys %$first, keys %$second;
+	return ($rss, map { "$_: $grown{$_}" } grep { $grown{$_} != 0 } sort keys %grown);
+}
+
+# ---- the calls --------------------------------------------------------------
+
+my $node = PostgreSQL::Test::Cluster->new('main');
+$node->init;
+$node->append_conf(
+	'postgresql.conf', q{
+	shared_preload_libraries = 'narvik'
+	narvik.purge = off
+	autovacuum = off
+	log_statement = none
+	fsync = off
+	max_wal_size = 4GB
+	wal_level = minimal
+	max_wal_senders = 0
+});
+$node->start;
+$node->safe_psql('postgres', 'CREATE ROLE app');
+$node->safe_psql(
+	'template1', q{
+	SET client_min_messages = warning;
+	CREATE EXTENSION narvik CASCADE;
+	SELECT narvik_save_session(narvik_session_id('t' || i), 'u' || i % 333, now() + interval '29 days')
+	FROM generate_series(0, 999) AS i;
+	CREATE TABLE people (id int PRIMARY KEY);
+	CREATE VIEW app_view AS SELECT 1 AS id;
+});
+
+my $called = join(',', map { "'$_'" } join(' ', map { $_->[2] . ' ' . ($_->[5] // '') } @loops) =~ /(narvik_\w+)/g);
+is( $node->safe_psql(
+		'template1', qq{
+		SELECT string_agg(proname, ' ') FROM pg_proc AS p
+		JOIN pg_depend AS d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
+		JOIN pg_extension AS e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid
+		WHERE extname = 'narvik' AND proname NOT IN ($called)}),
+	'', 'every function of the extension is called here');
+
+my $cores = () = slurp_file('/proc/cpuinfo') =~ m{^processor}mg;
+my @waiting = @loops;
+my @running;
+while (@waiting || @running)
+{
+	while (@waiting && @running < $cores)
+	{
+		my $loop = shift @waiting;
+		my ($name, $calls, $statements, $variables, $before) = @$loop;
+		my $database = 'db_' . ($name =~ s/\W/_/gr);
+		$node->safe_psql('postgres', "CREATE DATABASE $database TEMPLATE template1");
+		my $one = { name => $name, calls => $calls, database => $database, out => '', err => '' };
+		my $script = script($calls, $statements, $variables, $before);
+		$node->safe_psql($database, 'DELETE FROM narvik_sessions') if $name eq 'users' || $name eq 'linking';
+		$one->{handle} = IPC::Run::start([ $node->installed_command('psql'), '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr($database) ],
+			'<', \$script, '>', \$one->{out}, '2>', \$one->{err});
+		$one->{began} = time;
+		push @running, $one;
+	}
+	my $one = shift @running;
+	my $handle = $one->{handle};
+	$handle->pump_nb;
+	if ($handle->pumpable)
+	{
+		select(undef, undef, undef, 0.05);
+		push @running, $one;
+		next;
+	}
+	my $ended = $handle->finish;
+	is($one->{err}, '', "$one->{name}: no error");
+	my ($rss, @grown) = $one->{err} eq '' ? growth($one->{out}) : (0);
+	note(sprintf('%s: %d calls in %d s, RssAnon %+d kB', $one->{name}, $one->{calls}, time - $one->{began}, $rss / 1024));
+	if ($one->{name} eq 'planted')
+	{
+		cmp_ok(scalar @grown, '>', 0, 'a leak that was planted is found in a context');
+		cmp_ok($rss, '>', $rss_slack_kb * 1024, 'and in the process');
+	}
+	else
+	{
+		is(join("\n", @grown), '', "$one->{name}: $one->{calls} calls leave no byte in a context of the connection");
+		cmp_ok($rss, '<=', $rss_slack_kb * 1024, 'and the process has not grown');
+	}
+	$node->safe_psql('postgres', "DROP DATABASE $one->{database}");
+}
+
+$node->stop;
+done_testing();
