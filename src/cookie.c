@@ -169,7 +169,7 @@ narvik_cookie_has_room(const char *name, size_t value_len)
 static char
 lower(char c)
 {
-	return c >= 'A' && c <= 'Z' ? (char) (c - 'A' + 'a') : c;
+	return (char) (c >= 'A' && c <= 'Z' ? c - 'A' + 'a' : c);
 }
 
 /* The prefix is given in lower case. */

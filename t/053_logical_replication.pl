@@ -137,7 +137,7 @@ caught_up('postgres');
 $publisher->stop;
 $subscriber->safe_psql($_, "ALTER SUBSCRIPTION ${_}_sessions DISABLE; ALTER SUBSCRIPTION ${_}_sessions SET (slot_name = NONE);"
 	. "DROP SUBSCRIPTION ${_}_sessions") foreach ('postgres', 'linked');
-my ($rc, $out, $err) = $subscriber->psql('postgres', 
+my ($rc, $out, $err) = $subscriber->psql('postgres',
 	"\\set VERBOSITY sqlstate\nSELECT narvik_create_session('dave') FROM generate_series(1, (SELECT max(seq) FROM narvik_sessions))");
 like($err, qr/23505/, 'counters are not replicated, so new sessions meet old ones at first');
 $subscriber->safe_psql('postgres', q{SELECT setval('narvik_sessions_seq_seq', max(seq)) FROM narvik_sessions});
