@@ -111,6 +111,8 @@ sub run
 		SessionJournal::note($file, 'begin', %id, changes => $op->{guess});
 		my $answer = eval { $op->{run}->($dbh) };
 		my ($error, $state) = ($@, $dbh->state);
+		# DBD::Pg keeps to itself with which state a commit failed.
+		$state = '57014' if !$answer && $error =~ /^DBD::Pg::db commit failed: ERROR:  canceling statement due to/;
 		if ($answer)
 		{
 			SessionJournal::note($file, 'ack', %id, %$answer);
