@@ -200,7 +200,8 @@ count_validation(Verdict verdict)
 			break;
 		case EXTENDED:
 			narvik_count(NARVIK_EXTENDED, 1);
-			/* FALLTHROUGH */
+			narvik_count(NARVIK_VALIDATED, 1);
+			break;
 		case VALID:
 			narvik_count(NARVIK_VALIDATED, 1);
 			break;

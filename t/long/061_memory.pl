@@ -66,8 +66,9 @@ my @loops = (
 		  UPDATE people SET id = -turn WHERE id = turn;
 		  DELETE FROM people WHERE id = -turn;
 		  IF turn % 100 = 0 THEN TRUNCATE people; END IF},
-		'', q{SELECT narvik_link_users('people')}, 'narvik_users_changed' ],
-	[ 'linking', $million / 500, q{PERFORM narvik_link_users('people'); PERFORM narvik_unlink_users()} ],
+		'', q{DELETE FROM narvik_sessions; SELECT narvik_link_users('people')}, 'narvik_users_changed' ],
+	[ 'linking', $million / 500, q{PERFORM narvik_link_users('people'); PERFORM narvik_unlink_users()},
+		'', q{DELETE FROM narvik_sessions} ],
 	[ 'granting', $million / 500, q{PERFORM narvik_grant('app'); PERFORM narvik_revoke('app')} ],
 	[ 'errors', $million / 10, join(';', map { $failing->($_) }
 			q{PERFORM narvik_create_session(NULL)}, q{PERFORM narvik_create_session('u', '[]')},
@@ -160,49 +161,46 @@ is( $node->safe_psql(
 		WHERE extname = 'narvik' AND proname NOT IN ($called)}),
 	'', 'every function of the extension is called here');
 
-my $cores = () = slurp_file('/proc/cpuinfo') =~ m{^processor}mg;
-my @waiting = @loops;
-my @running;
-while (@waiting || @running)
+sub start_loop
 {
-	while (@waiting && @running < $cores)
-	{
-		my $loop = shift @waiting;
-		my ($name, $calls, $statements, $variables, $before) = @$loop;
-		my $database = 'db_' . ($name =~ s/\W/_/gr);
-		$node->safe_psql('postgres', "CREATE DATABASE $database TEMPLATE template1");
-		my $one = { name => $name, calls => $calls, database => $database, out => '', err => '' };
-		my $script = script($calls, $statements, $variables, $before);
-		$node->safe_psql($database, 'DELETE FROM narvik_sessions') if $name eq 'users' || $name eq 'linking';
-		$one->{handle} = IPC::Run::start([ $node->installed_command('psql'), '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr($database) ],
-			'<', \$script, '>', \$one->{out}, '2>', \$one->{err});
-		$one->{began} = time;
-		push @running, $one;
-	}
-	my $one = shift @running;
-	my $handle = $one->{handle};
-	$handle->pump_nb;
-	if ($handle->pumpable)
-	{
-		select(undef, undef, undef, 0.05);
-		push @running, $one;
-		next;
-	}
-	my $ended = $handle->finish;
-	is($one->{err}, '', "$one->{name}: no error");
+	my ($name, $calls, $statements, $variables, $before) = @{ $_[0] };
+	my $database = 'db_' . ($name =~ s/\W/_/gr);
+	my $one = { name => $name, calls => $calls, database => $database, out => '', err => '' };
+	my $script = script($calls, $statements, $variables, $before);
+	$node->safe_psql('postgres', "CREATE DATABASE $database TEMPLATE template1");
+	$one->{handle} = IPC::Run::start(
+		[ $node->installed_command('psql'), '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr($database) ],
+		'<', \$script, '>', \$one->{out}, '2>', \$one->{err});
+	$one->{began} = time;
+	return $one;
+}
+
+sub end_loop
+{
+	my ($one) = @_;
+	my ($name, $calls) = @$one{qw(name calls)};
+	$one->{handle}->finish;
+	is($one->{err}, '', "$name: no error");
 	my ($rss, @grown) = $one->{err} eq '' ? growth($one->{out}) : (0);
-	note(sprintf('%s: %d calls in %d s, RssAnon %+d kB', $one->{name}, $one->{calls}, time - $one->{began}, $rss / 1024));
-	if ($one->{name} eq 'planted')
+	note(sprintf('%s: %d calls, %d s, RssAnon %+d kB', $name, $calls, time - $one->{began}, $rss / 1024));
+	if ($name eq 'planted')
 	{
 		cmp_ok(scalar @grown, '>', 0, 'a leak that was planted is found in a context');
 		cmp_ok($rss, '>', $rss_slack_kb * 1024, 'and in the process');
 	}
 	else
 	{
-		is(join("\n", @grown), '', "$one->{name}: $one->{calls} calls leave no byte in a context of the connection");
+		is(join("\n", @grown), '', "$name: $calls calls leave no byte in a context of the connection");
 		cmp_ok($rss, '<=', $rss_slack_kb * 1024, 'and the process has not grown');
 	}
 	$node->safe_psql('postgres', "DROP DATABASE $one->{database}");
+	return;
+}
+
+# Two at a time.
+while (my @pair = splice(@loops, 0, 2))
+{
+	end_loop($_) foreach map { start_loop($_) } @pair;
 }
 
 $node->stop;
