@@ -123,8 +123,9 @@ $source->query_safe(q{BEGIN; SELECT narvik_shard.stop_writers(6, 'target')});
 @waiting = map { begin($_) } (
 	"SELECT $log_out FROM tokens WHERE name = 'leaves2'",
 	q{SELECT narvik_delete_sessions_for_user('leaves2')});
-$node->poll_query_until('postgres',
-	q{SELECT count(*) = 2 FROM pg_stat_activity WHERE datname = 'shard0' AND wait_event = 'advisory'});
+ok( $node->poll_query_until('postgres',
+		q{SELECT count(*) = 2 FROM pg_stat_activity WHERE datname = 'shard0' AND wait_event = 'advisory'}),
+	'again they wait');
 $source->query_safe(q{SELECT narvik_shard.give_away(6, 'target'); COMMIT});
 is(outcome_of($_), 'ERROR:  40001', 'who waited for a partition that left is asked to repeat') foreach @waiting;
 is(valid('router', 'due'), '40001', 'as is who validates');
