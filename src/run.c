@@ -61,8 +61,8 @@ set_for_run(const char *setting, const char *value)
  *
  * Sequential scans are off because a plan made while the table was small is
  * kept until statistics change, and the table may grow fast.  Each condition
- * has its index, but for the age limit's: there the cost of what is off would
- * only invite the JIT compiler.
+ * has its index, but for the age limit's, and deleting all has none: there the
+ * cost of what is off would only invite the JIT compiler.
  */
 void
 narvik_run_prepare(NarvikRun *run, NarvikStatement *statement, int how)

@@ -360,12 +360,13 @@ narvik_store_delete(const unsigned char *id)
  * that others committed since this transaction began is changed as well.
  */
 static int64
-run_in_newest_state(NarvikStatement *statement, Datum *values, const char *nulls)
+run_in_newest_state(NarvikStatement *statement, Datum *values, const char *nulls,
+					int how)
 {
 	NarvikRun	run;
 	int64		processed;
 
-	narvik_run_begin(&run, statement, values, nulls, GetLatestSnapshot(), 0);
+	narvik_run_begin(&run, statement, values, nulls, GetLatestSnapshot(), how);
 	processed = (int64) SPI_processed;
 	narvik_run_end(&run);
 	return processed;
@@ -376,7 +377,7 @@ narvik_store_delete_user(const text *user_id)
 {
 	Datum		values[2] = {PointerGetDatum(user_id), (Datum) 0};
 
-	return run_in_newest_state(&delete_for_user, values, " n");
+	return run_in_newest_state(&delete_for_user, values, " n", 0);
 }
 
 void
@@ -384,13 +385,13 @@ narvik_store_rename_user(const text *old_id, const text *new_id)
 {
 	Datum		values[2] = {PointerGetDatum(old_id), PointerGetDatum(new_id)};
 
-	(void) run_in_newest_state(&rename_user, values, NULL);
+	(void) run_in_newest_state(&rename_user, values, NULL, 0);
 }
 
 int64
 narvik_store_delete_all(void)
 {
-	return run_in_newest_state(&delete_all, NULL, NULL);
+	return run_in_newest_state(&delete_all, NULL, NULL, NARVIK_WITHOUT_INDEX);
 }
 
 /*
