@@ -127,8 +127,6 @@ sub growth
 	my %grown = map { $_ => ($second->{$_} // 0) - ($first->{$_} // 0) } keys %$first, keys %$second;
 	return ($rss, map { "$_: $grown{$_}" } grep { $grown{$_} > $context_slack } sort keys %grown);
 }
-		  grep { $grown{$_} > (/^CacheMemoryContext/ ? $cache_slack : 0) || $grown{$_} < 0 && !/^CacheMemoryContext/ } sort keys %grown);
-}
 
 # ---- the calls --------------------------------------------------------------
 
