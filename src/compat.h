@@ -9,7 +9,10 @@
 #define NARVIK_COMPAT_H
 
 #include "access/genam.h"
+#include "access/tableam.h"
 #include "postmaster/bgworker.h"
+#include "storage/shmem.h"
+#include "utils/hsearch.h"
 
 /* 16 moved the varlena macros out of postgres.h. */
 #if PG_VERSION_NUM >= 160000
@@ -70,6 +73,42 @@ narvik_index_beginscan(Relation heap, Relation index, Snapshot snapshot,
 	return index_beginscan(heap, index, snapshot, NULL, nkeys, 0);
 #else
 	return index_beginscan(heap, index, snapshot, nkeys, 0);
+#endif
+}
+
+/* 19 added scan options here, too, and options for deleting. */
+static inline IndexFetchTableData *
+narvik_index_fetch_begin(Relation rel)
+{
+#if PG_VERSION_NUM >= 190000
+	return table_index_fetch_begin(rel, 0);
+#else
+	return table_index_fetch_begin(rel);
+#endif
+}
+
+/* Without waiting for whoever changes the row. */
+static inline TM_Result
+narvik_tuple_delete(Relation rel, ItemPointer tid, CommandId command,
+					Snapshot snapshot, TM_FailureData *failure)
+{
+#if PG_VERSION_NUM >= 190000
+	return table_tuple_delete(rel, tid, command, 0, snapshot, InvalidSnapshot,
+							  false, failure);
+#else
+	return table_tuple_delete(rel, tid, command, snapshot, InvalidSnapshot,
+							  false, failure, false);
+#endif
+}
+
+/* A hash table in shared memory; up to 18 it could grow, and told two sizes. */
+static inline HTAB *
+narvik_shmem_hash(const char *name, int64 size, HASHCTL *info, int flags)
+{
+#if PG_VERSION_NUM >= 190000
+	return ShmemInitHash(name, size, info, flags);
+#else
+	return ShmemInitHash(name, size, size, info, flags);
 #endif
 }
 

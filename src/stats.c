@@ -85,8 +85,8 @@ make_table(void)
 	if (previous_startup_hook)
 		previous_startup_hook();
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-	entries = ShmemInitHash("narvik statistics", MAX_DATABASES, MAX_DATABASES,
-							&info, HASH_ELEM | HASH_BLOBS | HASH_FIXED_SIZE);
+	entries = narvik_shmem_hash("narvik statistics", MAX_DATABASES, &info,
+								HASH_ELEM | HASH_BLOBS | HASH_FIXED_SIZE);
 	lock = &GetNamedLWLockTranche(TRANCHE)->lock;
 	LWLockRelease(AddinShmemInitLock);
 }

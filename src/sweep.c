@@ -38,6 +38,7 @@
 #include "executor/tuptable.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
+#include "storage/lock.h"
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/fmgroids.h"
@@ -191,9 +192,8 @@ delete_directly(Relation rel, ItemPointer tid)
 {
 	TM_FailureData failure;
 
-	return table_tuple_delete(rel, tid, GetCurrentCommandId(true),
-							  GetActiveSnapshot(), InvalidSnapshot, false,
-							  &failure, false) == TM_Ok;
+	return narvik_tuple_delete(rel, tid, GetCurrentCommandId(true),
+							   GetActiveSnapshot(), &failure) == TM_Ok;
 }
 
 /* Looks at the expiry again, should a row have changed before it is locked. */
@@ -234,7 +234,7 @@ narvik_store_delete_found(NarvikSweep *sweep, int limit)
 	Relation	rel = narvik_relation_open(RowExclusiveLock, &id_index);
 	bool		has_triggers = rel->trigdesc != NULL;
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
-	IndexFetchTableData *fetch = table_index_fetch_begin(rel);
+	IndexFetchTableData *fetch = narvik_index_fetch_begin(rel);
 	ItemPointer expired = palloc(limit * sizeof(ItemPointerData));
 	int			end = Min(sweep->next + limit, sweep->found);
 	int			n = 0;
