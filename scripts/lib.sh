@@ -29,7 +29,8 @@ PROJECT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 NO_MAIN_CLUSTER=/etc/postgresql-common/createcluster.d/narvik-scripts.conf
 NO_SERVICES=/usr/sbin/policy-rc.d
 NO_SERVICES_TEXT=$'#!/bin/sh\n# For as long as a script of narvik installs packages.\nexit 101'
-WORK= SOCKETS= CHILD= PGBIN= PGHOST=
+PACKAGES_LOCK=/run/lock/narvik-packages
+WORK= SOCKETS= CHILD= PGBIN= PGHOST= installing=
 
 die() {
 	echo "$*" >&2
@@ -64,7 +65,7 @@ leave() {
 		kill -TERM -- "-$CHILD" 2>/dev/null
 		wait "$CHILD"
 	fi
-	allow_services
+	lock_packages -n && allow_services
 	if [[ $WORK ]]; then
 		[[ $PGBIN ]] && stop_servers
 		if [[ ${KEEP:-} == 1 ]]; then
@@ -84,6 +85,14 @@ trap 'exit 143' TERM
 
 installed() {
 	[[ $(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null) == installed ]]
+}
+
+# Scripts may run side by side: none takes away the two files below while another
+# installs.
+lock_packages() { # lock_packages [flock argument...]
+	[[ ! $installing ]] || return 0
+	exec {installing}>"$PACKAGES_LOCK"
+	flock "$@" "$installing"
 }
 
 # Installing a server makes Debian create and start a cluster "main", and start
@@ -139,10 +148,13 @@ need_packages() {
 	done
 	if ((${#missing[@]})); then
 		echo "installing ${missing[*]}"
+		lock_packages
 		[[ ${updated:-} ]] || quietly apt-update apt_get update
 		forbid_services
 		quietly apt-install apt_get install "${missing[@]}"
 		allow_services
+		exec {installing}>&-
+		installing=
 	fi
 }
 
