@@ -14,7 +14,7 @@ set -euo pipefail
 if ((EUID != 0)); then
 	command -v sudo >/dev/null || { echo "run $0 as root, or install sudo" >&2; exit 1; }
 	handed=()
-	for name in KEEP TMPDIR PG_MAJOR SEED http_proxy https_proxy no_proxy; do
+	for name in KEEP TMPDIR PG_MAJOR SEED CALLS http_proxy https_proxy no_proxy; do
 		[[ -v $name ]] && handed+=("$name=${!name}")
 	done
 	exec sudo -- env "${handed[@]}" bash "$0" "$@"
@@ -181,7 +181,7 @@ as_postgres() {
 	local status=0
 	setsid setpriv --reuid=postgres --regid=postgres --init-groups \
 		env -i PATH="$PGBIN:/usr/bin:/bin" HOME="$WORK/home" LANG=C.UTF-8 \
-		TMPDIR="$SOCKETS" PGHOST="$PGHOST" ${SEED:+SEED="$SEED"} "$@" <&0 &
+		TMPDIR="$SOCKETS" PGHOST="$PGHOST" ${SEED:+SEED="$SEED"} ${CALLS:+CALLS="$CALLS"} "$@" <&0 &
 	CHILD=$!
 	wait "$CHILD" || status=$?
 	CHILD=
