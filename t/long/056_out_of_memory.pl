@@ -107,11 +107,16 @@ sub allocation_fails
 	$dbh->do("SELECT fault_malloc($n)");
 	my $done = eval { $dbh->do($statement); 1 };
 	my ($state, $message) = ($dbh->state, $dbh->errstr // '');
+	# Since 17 PostgreSQL ends a connection where a subtransaction cannot begin: see
+	# BeginInternalSubTransaction() in xact.c.
+	my $refused = $dbh->{pg_server_version} >= 170000 && $message =~ /^FATAL:  out of memory/;
 	push @$wrong, "allocation $n: $state $message" unless $done || $state eq '53200'
 	  # The loader and OpenSSL have no better words for it.
-	  || $message =~ /could not load library .*pgcrypto|^ERROR:  could not compute SHA-256/;
+	  || $message =~ /could not load library .*pgcrypto|^ERROR:  could not compute SHA-256/
+	  || $refused;
 	# Of the transaction that goes on, everything may happen but an end of the process.
 	$left = eval { $dbh->selectrow_array('SELECT fault_malloc(0)') } // 0 if $done;
+	return 1 if $refused;
 	eval { $dbh->rollback };
 	eval {
 		$dbh->begin_work;
