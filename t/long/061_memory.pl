@@ -96,17 +96,25 @@ my @loops = (
 # ---- measuring --------------------------------------------------------------
 
 # What lives as long as the connection: all but what belongs to the statement
-# and to the transaction.  Several contexts of a name are taken together.
-my $contexts = q{
+# and to the transaction.  Several contexts of a name are taken together.  Since
+# 18 the view tells a context's whole path in place of its parent's name.
+my $roots = q{('MessageContext', 'TopPortalContext', 'TopTransactionContext', 'ErrorContext', 'RowDescriptionContext')};
+my $contexts_until_17 = qq{
 	WITH RECURSIVE passing AS (
-		SELECT name FROM pg_backend_memory_contexts
-		WHERE name IN ('MessageContext', 'TopPortalContext', 'TopTransactionContext', 'ErrorContext', 'RowDescriptionContext')
+		SELECT name FROM pg_backend_memory_contexts WHERE name IN $roots
 		UNION SELECT c.name FROM pg_backend_memory_contexts AS c JOIN passing AS p ON c.parent = p.name
 	)
-	SELECT concat_ws(' ', name, left(ident, 60), 'in', parent), sum(used_bytes)
+	SELECT concat_ws(' ', name, left(ident, 60)), sum(used_bytes)
 	FROM pg_backend_memory_contexts
 	WHERE name NOT IN (SELECT name FROM passing)
 	GROUP BY 1 ORDER BY 1;};
+my $contexts_since_18 = qq{
+	WITH contexts AS MATERIALIZED (SELECT * FROM pg_backend_memory_contexts)
+	SELECT concat_ws(' ', name, left(ident, 60)), sum(used_bytes)
+	FROM contexts AS c
+	WHERE NOT EXISTS (SELECT FROM contexts AS r WHERE r.name IN $roots AND r.path[r.level] = ANY (c.path))
+	GROUP BY 1 ORDER BY 1;};
+my $contexts;
 my $rss = q{SELECT 'RssAnon', substring(pg_read_file('/proc/self/status', 0, 8192) FROM 'RssAnon:\s*(\d+)');};
 
 sub script
@@ -152,6 +160,7 @@ $node->append_conf(
 	max_wal_senders = 0
 });
 $node->start;
+$contexts = $node->safe_psql('postgres', q{SHOW server_version_num}) < 180000 ? $contexts_until_17 : $contexts_since_18;
 $node->safe_psql('postgres', 'CREATE ROLE app');
 $node->safe_psql(
 	'template1', q{
