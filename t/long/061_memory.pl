@@ -67,7 +67,7 @@ my @loops = (
 	[ 'purging', $walking,
 		qq{PERFORM narvik_save_session($new_id, 'v' || turn, now() - interval '1 day');
 		   PERFORM narvik_delete_all_expired_sessions()} ],
-	[ 'a limit of sessions', $writes, q{PERFORM narvik_create_session('x' || turn % 1000)}, '', q{SET narvik.max_sessions_per_user = 2} ],
+	[ 'a limit of sessions', $writes, q{PERFORM narvik_create_session('x' || turn / 10)}, '', q{SET narvik.max_sessions_per_user = 2} ],
 	[ 'counters', $reads, q{PERFORM FROM narvik_stats(); PERFORM narvik_reset_stats()} ],
 	[ 'users', $walking,
 		q{INSERT INTO people VALUES (turn);
