@@ -1,6 +1,6 @@
 # gnuplot -e "folder='...'; kind='svg'" plots.gp: every plot that has data.
 set terminal (kind eq 'svg') ? 'svg' : 'pngcairo'
-eval "set terminal ".((kind eq 'svg') ? "svg size 960,450 background 'white'" : "pngcairo size 960,450")
+eval "set terminal ".((kind eq 'svg') ? "svg size 1080,450 background 'white'" : "pngcairo size 1080,450")
 has(name) = int(system("grep -c . '".folder."/".name.".dat'")) > 0
 data(name) = folder."/".name.".dat"
 picture(name) = folder."/".name.".".kind

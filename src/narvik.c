@@ -17,6 +17,7 @@
 #include "purge.h"
 #include "relation.h"
 #include "stats.h"
+#include "token.h"
 #include "worker.h"
 
 PG_MODULE_MAGIC;
@@ -27,6 +28,7 @@ void
 _PG_init(void)
 {
 	narvik_policy_init();
+	narvik_token_init();
 	narvik_cookie_functions_init();
 	narvik_relation_init();
 	narvik_link_init();

@@ -20,6 +20,7 @@
 #include "common/cryptohash.h"
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/resowner.h"
 
@@ -69,6 +70,32 @@ sha256_context(void)
 		CurrentResourceOwner = old;
 	}
 	return context;
+}
+
+static bool
+sha256(const char *data, int len, unsigned char *digest)
+{
+	pg_cryptohash_ctx *context = sha256_context();
+
+	return pg_cryptohash_init(context) >= 0 &&
+		pg_cryptohash_update(context, (const uint8 *) data, len) >= 0 &&
+		pg_cryptohash_final(context, digest, NARVIK_ID_BYTES) >= 0;
+}
+
+/*
+ * OpenSSL starts up at its first hash.  Let that be the postmaster's, where
+ * narvik is preloaded, and every connection inherits it.  If it does not
+ * succeed, whoever needs a hash will say so.
+ */
+void
+narvik_token_init(void)
+{
+	if (process_shared_preload_libraries_in_progress)
+	{
+		unsigned char digest[NARVIK_ID_BYTES];
+
+		(void) sha256("", 0, digest);
+	}
 }
 
 static bool
@@ -125,16 +152,10 @@ bool
 narvik_token_id(const text *token, unsigned char *id)
 {
 	const text *utf8 = token_as_utf8(token);
-	pg_cryptohash_ctx *context;
 
 	if (utf8 == NULL)
 		return false;
-
-	context = sha256_context();
-	if (pg_cryptohash_init(context) < 0 ||
-		pg_cryptohash_update(context, (const uint8 *) VARDATA_ANY(utf8),
-							 VARSIZE_ANY_EXHDR(utf8)) < 0 ||
-		pg_cryptohash_final(context, id, NARVIK_ID_BYTES) < 0)
+	if (!sha256(VARDATA_ANY(utf8), VARSIZE_ANY_EXHDR(utf8), id))
 		elog(ERROR, "could not compute SHA-256");
 	return true;
 }

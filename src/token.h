@@ -7,6 +7,7 @@
 
 #include "encoding.h"
 
+extern void narvik_token_init(void);
 extern text *narvik_new_token(void);
 extern bool narvik_token_id(const text *token, unsigned char *id);
 

@@ -99,9 +99,6 @@ sub allocation_fails
 	my @setup = split /(?<=\d); (?=SELECT)/, $call;
 	my $statement = pop @setup;
 	my $left = 0;
-	# OpenSSL, if memory runs out while it starts up, stays unusable for as long as
-	# the process lives, whoever called it.
-	$dbh->do(q{SELECT sha256('x')});
 	$dbh->begin_work;
 	$dbh->do($_) foreach @setup;
 	$dbh->do("SELECT fault_malloc($n)");
