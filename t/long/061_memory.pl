@@ -4,8 +4,8 @@
 # private memory of the process (RssAnon) grows with the calls.
 #
 # What reads is called 300,000 times, what writes 50,000 times; CALLS=1000000 is
-# for both, and takes half an hour.  Always fewer: extensions, whose dead rows
-# nobody vacuums here; and what changes the catalog.
+# for both, and takes a quarter of an hour.  Always fewer: extensions, whose dead
+# rows nobody vacuums here; and what changes the catalog.
 
 use strict;
 use warnings;
@@ -120,14 +120,18 @@ my $rss = q{SELECT 'RssAnon', substring(pg_read_file('/proc/self/status', 0, 819
 sub script
 {
 	my ($calls, $statements, $variables, $before) = @_;
-	my $warm_up = int($calls / 10);
+	# One statement each: a procedure that commits lets PL/pgSQL pile up some bytes
+	# a transaction until it ends, whatever it calls.
+	my $tenth = $calls / 10;
+	my @tenths = map { sprintf 'CALL again(%d, %d);', $_ * $tenth + 1, ($_ + 1) * $tenth } 0 .. 9;
+	my $warm_up = shift @tenths;
 	my $sql = "CREATE PROCEDURE again(first bigint, last bigint) LANGUAGE plpgsql AS \$\$\n"
 	  . "DECLARE " . ($variables ? "$variables;" : '') . "\nBEGIN\n"
 	  . "FOR turn IN first .. last LOOP\n$statements;\nIF turn % 10 = 0 THEN COMMIT; END IF;\nEND LOOP;\nEND\$\$;\n";
 	$sql .= "\\o /dev/null\n";
 	$sql .= "$before;\n" if $before;
-	$sql .= "$contexts\n$rss\n$contexts\n$rss\nCALL again(1, $warm_up);\n$contexts\n$rss\n";
-	$sql .= "\\o\n$contexts\n$rss\n\\echo then\n\\o /dev/null\nCALL again(" . ($warm_up + 1) . ', ' . int($calls) . ");\n\\o\n";
+	$sql .= "$contexts\n$rss\n$contexts\n$rss\n$warm_up\n$contexts\n$rss\n";
+	$sql .= "\\o\n$contexts\n$rss\n\\echo then\n\\o /dev/null\n@tenths\n\\o\n";
 	return "$sql$contexts\n$rss\n";
 }
 
@@ -181,14 +185,15 @@ is( $node->safe_psql(
 		WHERE extname = 'narvik' AND proname NOT IN ($called)}),
 	'', 'every function of the extension is called here');
 
+sub database_of { return 'db_' . ($_[0][0] =~ s/\W/_/gr); }
+
 sub start_loop
 {
 	my ($name, $calls, $statements, $variables, $before) = @{ $_[0] };
-	my $database = 'db_' . ($name =~ s/\W/_/gr);
+	my $database = database_of($_[0]);
 	my $files = PostgreSQL::Test::Utils::tempdir() . "/$database";
 	my $one = { name => $name, calls => $calls, database => $database, files => $files };
 	append_to_file("$files.sql", script($calls, $statements, $variables, $before));
-	$node->safe_psql('postgres', "CREATE DATABASE $database TEMPLATE template1");
 	# Files, not pipes: those would move only while this process looks after them.
 	$one->{handle} = IPC::Run::start(
 		[ $node->installed_command('psql'), '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr($database), '-f', "$files.sql" ],
@@ -197,16 +202,15 @@ sub start_loop
 	return $one;
 }
 
-sub end_loop
+sub judge_loop
 {
 	my ($one) = @_;
 	my ($name, $calls) = @$one{qw(name calls)};
-	$one->{handle}->finish;
 	my $error = slurp_file("$one->{files}.err");
 	is($error, '', "$name: no error");
 	my $slack = min($context_slack_kb * 1024, $context_slack_a_call * $calls);
 	my ($rss, @grown) = $error eq '' ? growth(slurp_file("$one->{files}.out"), $slack) : (0);
-	note(sprintf('%s: %d calls, %d s, RssAnon %+d kB', $name, $calls, time - $one->{began}, $rss / 1024));
+	note(sprintf('%s: %d calls, %d s, RssAnon %+d kB', $name, $calls, $one->{ended} - $one->{began}, $rss / 1024));
 	if ($name eq 'planted')
 	{
 		cmp_ok(scalar @grown, '>', 0, 'a leak that was planted is found in a context');
@@ -217,14 +221,22 @@ sub end_loop
 		is(join("\n", @grown), '', "$name: $calls calls leave nothing in a context of the connection");
 		cmp_ok($rss, '<=', $rss_slack_kb * 1024, 'and the process has not grown');
 	}
-	$node->safe_psql('postgres', "DROP DATABASE $one->{database}");
 	return;
 }
 
-# Two at a time.
+# Two at a time.  Databases come and go only between them, because every
+# connection hears of it and loads its caches anew.
 while (my @pair = splice(@loops, 0, 2))
 {
-	end_loop($_) foreach map { start_loop($_) } @pair;
+	$node->safe_psql('postgres', 'CREATE DATABASE ' . database_of($_) . ' TEMPLATE template1') foreach @pair;
+	my @running = map { start_loop($_) } @pair;
+	foreach my $one (@running)
+	{
+		$one->{handle}->finish;
+		$one->{ended} = time;
+	}
+	judge_loop($_) foreach @running;
+	$node->safe_psql('postgres', "DROP DATABASE $_->{database}") foreach @running;
 }
 
 $node->stop;
