@@ -1,0 +1,414 @@
+# Whoever owns narvik_sessions, or the linked table of users, can plant code in it
+# that PostgreSQL evaluates whenever somebody else uses the table.  Whatever the
+# purge worker does, and whatever function of narvik's a superuser calls, that code
+# runs with its owner's rights, and leaves nothing behind in the superuser's
+# connection.
+#
+# Two owners, neither of them a superuser, so that the code of one is not run with
+# the rights of the other either.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::RealBin;
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use PurgeTest;
+use Test::More;
+
+my $node = purging_server('main', "log_line_prefix = '%b|%a|'", 'log_error_verbosity = terse');
+
+# ---- the owners' code -------------------------------------------------------
+
+# Everything planted ends in deed(): it writes down as whom it runs, in the server
+# log because that survives a rollback, and then tries to become more, and to leave
+# something in the connection for the superuser to fall into.
+my $arsenal = q{
+	CREATE ROLE OWNER LOGIN;
+	CREATE SCHEMA OWNER AUTHORIZATION OWNER;
+	GRANT CREATE ON SCHEMA public TO OWNER;
+	GRANT USAGE ON SCHEMA OWNER TO PUBLIC;
+	SET ROLE OWNER;
+	CREATE FUNCTION OWNER.note(plant text) RETURNS boolean LANGUAGE plpgsql AS $$
+	BEGIN
+		RAISE LOG 'planted: % ran as %', plant, current_user;
+		RETURN true;
+	END $$;
+	CREATE FUNCTION OWNER.deed(plant text) RETURNS boolean LANGUAGE plpgsql AS $$
+	DECLARE
+		attempts text[] := ARRAY[
+			'RESET ROLE', 'SET ROLE postgres', 'RESET SESSION AUTHORIZATION', 'SET SESSION AUTHORIZATION postgres',
+			'ALTER ROLE OWNER SUPERUSER', 'SET CONSTRAINTS ALL DEFERRED', 'SET search_path = OWNER, pg_catalog',
+			'SET row_security = off', 'SET work_mem = 64', 'LISTEN left_behind', 'PREPARE left_behind AS SELECT 1',
+			'CREATE TEMP VIEW narvik_stats AS SELECT OWNER.note(''' || plant || ''')',
+			'DECLARE left_behind CURSOR WITH HOLD FOR SELECT OWNER.note(''' || plant || ''')'];
+	BEGIN
+		PERFORM OWNER.note(plant);
+		FOR i IN 1 .. cardinality(attempts) LOOP
+			BEGIN
+				EXECUTE attempts[i];
+			EXCEPTION WHEN OTHERS THEN NULL;
+			END;
+		END LOOP;
+		RETURN OWNER.note(plant);
+	END $$;
+	-- Where PostgreSQL wants an immutable function.  With constants it is evaluated
+	-- when the expression is read or planned, with a column for each row.
+	CREATE FUNCTION OWNER.evil(plant text, value text DEFAULT '') RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS $$
+	BEGIN
+		RETURN OWNER.deed(plant);
+	END $$;
+	CREATE FUNCTION OWNER.evil_trigger() RETURNS trigger LANGUAGE plpgsql AS $$
+	BEGIN
+		PERFORM OWNER.deed(TG_ARGV[0]);
+		RETURN coalesce(NEW, OLD);
+	END $$;
+};
+foreach my $owner ('sessions_owner', 'users_owner')
+{
+	$node->safe_psql('postgres', $arsenal =~ s/OWNER/$owner/gr);
+}
+$node->safe_psql('postgres', 'ALTER DATABASE postgres SET narvik.purge = off; CREATE ROLE app;
+	CREATE EXTENSION pgcrypto');
+
+# ---- where it is planted ----------------------------------------------------
+
+# EVIL(column) is an expression that is evaluated both ways, TRIGGER the end of
+# CREATE TRIGGER.  "refused" matches what else than the right answer a call may
+# give.
+my $T = 'ALTER TABLE narvik_sessions';
+my $U = 'ALTER TABLE users_owner.users';
+my $deferred = qr/^42501$|^alice\|f$/;    # a deferred trigger would fire after we are gone
+my $altered = qr/^55000$/;
+
+my @on_sessions = (
+	[ 'predicate of a hash index on id', 'CREATE INDEX ON narvik_sessions USING hash (id) WHERE EVIL(user_id)' ],
+	[ 'predicate of an exclusion constraint on id', "$T ADD EXCLUDE USING hash (id WITH =) WHERE (EVIL(user_id))" ],
+	[ 'predicate of an index on purge_hour', 'CREATE INDEX ON narvik_sessions (purge_hour) WHERE EVIL(user_id)' ],
+	[ 'predicate of an index on user_id', 'CREATE INDEX ON narvik_sessions (user_id) WHERE EVIL(user_id)' ],
+	[ 'predicate of an index on data', 'CREATE INDEX ON narvik_sessions USING gin (data) WHERE EVIL(user_id)' ],
+	[ 'index on an expression', 'CREATE INDEX ON narvik_sessions ((EVIL(user_id)))' ],
+	[ 'expression behind purge_hour', 'CREATE INDEX ON narvik_sessions (purge_hour, (EVIL(user_id)))' ],
+	[ 'exclusion constraint on an expression', "$T ADD EXCLUDE USING btree ((EVIL(user_id)) WITH =, seq WITH =)" ],
+	[ 'statistics on an expression', 'CREATE STATISTICS sessions_owner.s ON (EVIL(user_id)), seq FROM narvik_sessions' ],
+	[ 'check constraint', "$T ADD CHECK (EVIL(user_id))" ],
+	[ 'default', "$T ADD more boolean, ALTER more SET DEFAULT EVIL(now()::text)" ],
+	[ 'generated column', "$T ADD more boolean GENERATED ALWAYS AS (EVIL(user_id)) STORED" ],
+	[ 'domain', "CREATE DOMAIN sessions_owner.d AS text CHECK (EVIL(VALUE)); $T ADD more sessions_owner.d DEFAULT 'x'" ],
+	[ 'row trigger before', 'CREATE TRIGGER t BEFORE INSERT OR UPDATE OR DELETE ON narvik_sessions FOR EACH ROW TRIGGER' ],
+	[ 'row trigger after', 'CREATE TRIGGER t AFTER INSERT OR UPDATE OR DELETE ON narvik_sessions FOR EACH ROW TRIGGER' ],
+	[ 'statement trigger before', 'CREATE TRIGGER t BEFORE INSERT OR UPDATE OR DELETE ON narvik_sessions TRIGGER' ],
+	[ 'statement trigger after', 'CREATE TRIGGER t AFTER INSERT OR UPDATE OR DELETE ON narvik_sessions TRIGGER' ],
+	[ 'condition of a trigger', q{
+		CREATE FUNCTION sessions_owner.nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+		CREATE TRIGGER t AFTER INSERT OR UPDATE ON narvik_sessions FOR EACH ROW
+			WHEN (EVIL(NEW.user_id)) EXECUTE FUNCTION sessions_owner.nothing();
+		CREATE TRIGGER u AFTER DELETE ON narvik_sessions FOR EACH ROW
+			WHEN (EVIL(OLD.user_id)) EXECUTE FUNCTION sessions_owner.nothing()} ],
+	[ 'deferred trigger', q{
+		CREATE CONSTRAINT TRIGGER t AFTER INSERT OR UPDATE OR DELETE ON narvik_sessions
+			DEFERRABLE INITIALLY DEFERRED FOR EACH ROW TRIGGER}, refused => $deferred ],
+	[ 'trigger deferred by a trigger', q{
+		CREATE TRIGGER a BEFORE INSERT OR UPDATE OR DELETE ON narvik_sessions FOR EACH ROW TRIGGER;
+		CREATE CONSTRAINT TRIGGER t AFTER INSERT OR UPDATE OR DELETE ON narvik_sessions
+			DEFERRABLE FOR EACH ROW TRIGGER}, refused => $deferred ],
+	[ 'deferred trigger of another table', q{
+		CREATE TABLE sessions_owner.other (id text);
+		CREATE CONSTRAINT TRIGGER t AFTER INSERT ON sessions_owner.other
+			DEFERRABLE INITIALLY DEFERRED FOR EACH ROW TRIGGER;
+		CREATE FUNCTION sessions_owner.elsewhere() RETURNS trigger LANGUAGE plpgsql AS
+			'BEGIN INSERT INTO sessions_owner.other VALUES (1); RETURN NULL; END';
+		CREATE TRIGGER t AFTER INSERT OR UPDATE OR DELETE ON narvik_sessions
+			FOR EACH ROW EXECUTE FUNCTION sessions_owner.elsewhere()}, refused => $deferred ],
+	[ 'policy', "CREATE POLICY p ON narvik_sessions USING (EVIL(user_id)) WITH CHECK (EVIL(user_id));
+		$T ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY" ],
+	[ 'rule', 'CREATE RULE r AS ON DELETE TO narvik_sessions DO ALSO SELECT EVIL(OLD.user_id)', refused => $altered ],
+	[ 'table that refers to sessions', q{
+		CREATE TABLE sessions_owner.other (seq bigint DEFAULT EVIL(now()::text)::int::bigint
+			REFERENCES narvik_sessions ON DELETE CASCADE ON UPDATE CASCADE);
+		INSERT INTO sessions_owner.other SELECT seq FROM narvik_sessions;
+		CREATE TRIGGER t BEFORE DELETE ON sessions_owner.other FOR EACH ROW TRIGGER;
+		CREATE INDEX ON sessions_owner.other (seq) WHERE EVIL(seq::text)},
+		control => 'DELETE FROM sessions_owner.other' ],
+	[ 'table that sessions refer to', qq{
+		CREATE TABLE sessions_owner.other AS SELECT DISTINCT user_id AS id FROM narvik_sessions;
+		ALTER TABLE sessions_owner.other ADD PRIMARY KEY (id);
+		INSERT INTO sessions_owner.other VALUES ('new'), ('worker');
+		$T ADD FOREIGN KEY (user_id) REFERENCES sessions_owner.other;
+		CREATE INDEX ON sessions_owner.other (id) WHERE EVIL(id)},
+		control => 'DELETE FROM sessions_owner.other' ],
+	[ 'table that inherits from sessions', q{
+		CREATE TABLE sessions_owner.other (CHECK (EVIL(user_id))) INHERITS (narvik_sessions);
+		INSERT INTO sessions_owner.other SELECT * FROM narvik_sessions;
+		CREATE INDEX ON sessions_owner.other (purge_hour) WHERE EVIL(user_id);
+		CREATE TRIGGER t BEFORE UPDATE OR DELETE ON sessions_owner.other FOR EACH ROW TRIGGER},
+		control => 'DELETE FROM sessions_owner.other' ]);
+push @on_sessions, [ 'key of a partitioned table that sessions are attached to', qq{
+		CREATE TABLE sessions_owner.other (LIKE narvik_sessions) PARTITION BY LIST ((EVIL(user_id)));
+		ALTER TABLE sessions_owner.other ATTACH PARTITION narvik_sessions DEFAULT} ]
+  if $node->pg_version < 17;    # refuses to attach a table with an identity column
+
+my $text_key = 'CREATE TABLE users_owner.users (id text PRIMARY KEY)';
+my $domain_key = 'CREATE DOMAIN users_owner.key AS text;
+	CREATE TABLE users_owner.users (id users_owner.key PRIMARY KEY)';
+my @on_users = (
+	[ 'predicate of a unique index', 'CREATE UNIQUE INDEX ON users_owner.users (id) WHERE EVIL(id)' ],
+	[ 'index on an expression', 'CREATE INDEX ON users_owner.users (id, (EVIL(id)))' ],
+	[ 'statistics on an expression', 'CREATE STATISTICS users_owner.s ON (EVIL(id)), id FROM users_owner.users' ],
+	[ 'check constraint', "$U ADD CHECK (EVIL(id))" ],
+	[ 'default', "$U ADD more boolean, ALTER more SET DEFAULT EVIL(now()::text)" ],
+	[ 'generated column', "$U ADD more boolean GENERATED ALWAYS AS (EVIL(id)) STORED" ],
+	[ 'row trigger', 'CREATE TRIGGER t BEFORE INSERT OR UPDATE OR DELETE ON users_owner.users FOR EACH ROW TRIGGER' ],
+	[ 'policy', "CREATE POLICY p ON users_owner.users USING (EVIL(id));
+		$U ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY" ],
+	[ 'table that inherits from users', q{
+		CREATE TABLE users_owner.other (CHECK (EVIL(id))) INHERITS (users_owner.users);
+		CREATE UNIQUE INDEX ON users_owner.other (id) WHERE EVIL(id)},
+		control => 'SELECT FROM users_owner.other' ],
+	[ 'constraint of the type of the key', q{ALTER DOMAIN users_owner.key ADD CHECK (EVIL(VALUE))},
+		users => $domain_key ],
+	[ 'constraint of the type of the key, of constants', q{ALTER DOMAIN users_owner.key ADD CHECK (EVIL())},
+		users => $domain_key ],
+	[ 'cast of the type of the key', q{
+		CREATE FUNCTION users_owner.to_text(users_owner.key) RETURNS text IMMUTABLE LANGUAGE plpgsql AS
+			$$ BEGIN PERFORM EVIL(); RETURN enum_out($1); END $$;
+		CREATE CAST (users_owner.key AS text) WITH FUNCTION users_owner.to_text AS IMPLICIT},
+		users => q{CREATE TYPE users_owner.key AS ENUM ('alice', 'bob', 'many', 'deleted', 'renamed', 'new', 'worker');
+			CREATE TABLE users_owner.users (id users_owner.key PRIMARY KEY)},
+		control => 'SELECT id::text FROM users_owner.users' ],
+	[ 'index of a partition', q{CREATE UNIQUE INDEX ON users_owner.part (id) WHERE EVIL(id);
+		ALTER TABLE users_owner.part ADD CHECK (EVIL(id))},
+		users => 'CREATE TABLE users_owner.users (id text PRIMARY KEY) PARTITION BY HASH (id);
+			CREATE TABLE users_owner.part PARTITION OF users_owner.users FOR VALUES WITH (MODULUS 1, REMAINDER 0)' ],
+	# What cannot be linked is looked at, too.
+	[ 'only index of a table to link', q{CREATE TABLE users_owner.other (id text);
+		CREATE UNIQUE INDEX ON users_owner.other (id) WHERE EVIL(id)}, link => '42830' ],
+	[ 'partition key of a table to link', q{CREATE TABLE users_owner.other (id text) PARTITION BY LIST ((EVIL(id)));
+		CREATE TABLE users_owner.part PARTITION OF users_owner.other DEFAULT}, link => '42830' ],
+	[ 'view to link', 'CREATE VIEW users_owner.other AS SELECT id FROM users_owner.users WHERE EVIL(id)',
+		link => '42809' ]);
+
+# ---- what is called ---------------------------------------------------------
+
+# The statement, its answer or SQLSTATE, and what comes before it in a transaction.
+# Each in a connection that has not seen the tables yet.
+my @calls = (
+	[ q{SELECT user_id FROM narvik_create_session('alice')}, 'alice' ],
+	[ q{SELECT user_id FROM narvik_create_session('bob')}, 'bob', 'SET LOCAL narvik.max_sessions_per_user = 1' ],
+	[ q{SELECT user_id, extended FROM narvik_validate_session('due')}, 'alice|t' ],
+	[ q{SELECT user_id, extended FROM narvik_validate_session('fresh')}, 'alice|f' ],
+	[ q{SELECT user_id FROM narvik_validate_session('expired')}, '' ],
+	[ q{SELECT narvik_authenticate('fresh')}, 'alice' ],
+	[ q{SELECT narvik_current_user_id(), narvik_current_session_id() = narvik_session_id('fresh')}, 'alice|t',
+		q{SELECT narvik_authenticate('fresh') \g /dev/null} ],
+	[ q{SELECT id FROM narvik_validate_user('fresh', NULL::users_owner.users)}, 'alice' ],
+	[ q{SELECT count(*) FROM narvik_fetch_sessions_for_user('many')}, '2' ],
+	[ q{SELECT narvik_save_session(narvik_session_id('saved'), 'alice', now() + interval '1 day')}, '' ],
+	[ q{SELECT user_id FROM narvik_fetch_session(narvik_session_id('fresh'))}, 'alice' ],
+	[ q{SELECT narvik_update_session_data(narvik_session_id('data'), '{"k": 1}')}, '{"k": 1}' ],
+	[ q{SELECT user_id FROM narvik_rotate_session('rotate')}, 'alice' ],
+	[ q{SELECT narvik_invalidate_session(narvik_session_id('invalidate'))}, 't' ],
+	[ q{SELECT narvik_delete_session(narvik_session_id('delete'))}, 't' ],
+	[ q{SELECT narvik_delete_sessions_for_user('many')}, '2' ],
+	[ q{SELECT narvik_update_session_expiry(narvik_session_id('expiry'), now())}, 't' ],
+	[ q{SELECT narvik_delete_all_expired_sessions()}, '1', q{SET LOCAL narvik.session_max_age = '10y'} ],
+	[ q{SELECT length(narvik_generate_token()), narvik_cookie_name(), narvik_create_cookie('t') <> '',
+		narvik_create_blank_cookie() <> '', narvik_read_cookie('narvik_session=t')}, '32|narvik_session|t|t|t' ],
+	[ q{SELECT narvik_grant('app')}, '' ],
+	[ q{SELECT narvik_revoke('app')}, '' ],
+	[ q{SELECT created >= 0 FROM narvik_stats()}, 't' ],
+	[ q{SELECT narvik_reset_stats()}, '' ],
+	[ q{SELECT narvik_users_changed()}, '39P01' ],
+	[ q{SELECT narvik_unlink_users()}, '' ],
+	[ q{SELECT narvik_link_users('users_owner.users')}, '' ]);
+
+# Here PostgreSQL itself evaluates what the owner of the users planted, as in every
+# statement of a superuser on somebody else's table.  So that is not judged; what is
+# planted in narvik_sessions is.
+my @on_the_users = (
+	[ q{DELETE FROM users_owner.users WHERE id = 'deleted' RETURNING id}, 'deleted' ],
+	[ q{UPDATE users_owner.users SET id = 'new' WHERE id = 'renamed' RETURNING id}, 'new' ],
+	[ q{TRUNCATE users_owner.users}, '' ]);
+
+is( $node->safe_psql(
+		'postgres', q{
+		CREATE EXTENSION narvik;
+		SELECT proname FROM pg_proc AS p
+		JOIN pg_depend AS d ON d.objid = p.oid AND d.classid = 'pg_proc'::regclass AND d.deptype = 'e'
+		JOIN pg_extension AS e ON e.oid = d.refobjid AND extname = 'narvik'
+		GROUP BY proname ORDER BY proname COLLATE "C"}),
+	join("\n", sort keys %{ { map { $_ => 1 } map { $_->[0] =~ /(narvik_\w+)\(/g } @calls } }),
+	'every function of the extension is called here');
+
+# In the superuser's connection afterwards: who he is, what was set, temporary
+# objects, prepared statements, cursors, channels.
+my $left_behind = q{
+	SELECT current_user, session_user,
+		   (SELECT string_agg(name, ' ') FROM pg_catalog.pg_settings WHERE source = 'session' AND name <> 'application_name'),
+		   (SELECT count(*) FROM pg_catalog.pg_class WHERE relpersistence = 't'),
+		   (SELECT count(*) FROM pg_catalog.pg_prepared_statements),
+		   (SELECT count(*) FROM pg_catalog.pg_cursors WHERE is_holdable),
+		   (SELECT count(*) FROM pg_catalog.pg_listening_channels())};
+my $nothing = 'postgres|postgres||0|0|0|0';
+
+# ---- a plant ----------------------------------------------------------------
+
+my $log_offset;
+
+sub run_as
+{
+	my ($role, $what, $sql) = @_;
+	return $node->psql('postgres', "SET application_name = '$what';\n$sql",
+		connstr => $node->connstr('postgres') . " user=$role", on_error_stop => 0);
+}
+
+# Both tables, their owners, users and sessions.
+sub settle
+{
+	my ($users_sql) = @_;
+	$node->safe_psql(
+		'postgres', q{
+		SET client_min_messages = error;
+		DROP TABLE IF EXISTS users_owner.users, sessions_owner.other CASCADE;
+		DROP EXTENSION narvik CASCADE;
+		DROP TYPE IF EXISTS users_owner.key, sessions_owner.d CASCADE;
+		DROP FUNCTION IF EXISTS sessions_owner.nothing, sessions_owner.elsewhere;
+		ALTER ROLE sessions_owner NOSUPERUSER;
+		ALTER ROLE users_owner NOSUPERUSER;
+		CREATE EXTENSION narvik;
+		SELECT narvik_reset_stats();
+		ALTER TABLE narvik_sessions OWNER TO sessions_owner;
+		SET ROLE users_owner;
+		} . $users_sql . q{;
+		INSERT INTO users_owner.users VALUES ('alice'), ('bob'), ('many'), ('deleted'), ('renamed'), ('worker');
+		RESET ROLE;
+		SELECT narvik_link_users('users_owner.users');
+		SELECT narvik_save_session(narvik_session_id(t), 'alice', now() + interval '29 days')
+		FROM unnest('{fresh,data,rotate,invalidate,delete,expiry}'::text[]) AS t;
+		SELECT narvik_save_session(narvik_session_id('due'), 'alice', now() + interval '10 days');
+		SELECT narvik_save_session(narvik_session_id('expired'), 'alice', now());
+		SELECT narvik_save_session(narvik_session_id(u || n), u, now() + interval '29 days')
+		FROM unnest('{bob,many,deleted,renamed}'::text[]) AS u, generate_series(1, 2) AS n});
+	return;
+}
+
+# What the log says of planted code: [the statement or process, the plant, the role].
+sub planted_ran
+{
+	return map { /^([^|]*)\|([^|]*)\|.*planted: (.*) ran as (\w+)$/
+		  ? [ $1 eq 'client backend' ? $2 : $1, $3, $4 ] : () }
+	  log_lines($node, 'planted: ', $log_offset);
+}
+
+# Answers of calls, and what is left behind.
+sub call_all
+{
+	my (@wanted) = @_;
+	my $script = '\set VERBOSITY sqlstate' . "\n";
+	foreach my $n (0 .. $#wanted)
+	{
+		my ($sql, undef, $before) = @{ $wanted[$n] };
+		$script .= "\\c\nSET application_name = 'call $n';\n\\echo == call\n";
+		$script .= "BEGIN; $before;\n" if defined $before;
+		$script .= "$sql;\n\\echo -- :SQLSTATE\n";
+		$script .= "COMMIT;\n\\echo -- :SQLSTATE\n" if defined $before;
+		$script .= "$left_behind;\n";
+	}
+	my (undef, $out) = $node->psql('postgres', $script, on_error_stop => 0);
+	my (undef, @parts) = split /^== call\n/m, $out . "\n";
+	my @answers;
+	foreach my $n (0 .. $#wanted)
+	{
+		my $part = $parts[$n] // "not reached\n";
+		my ($error) = grep { $_ ne '00000' } $part =~ /^-- (\w+)$/mg;
+		my ($answer, $rest) = $part =~ /^(.*?)\n?-- .*?^(?!-- )(.*)\n$/ms;
+		push @answers, { answer => $error // $answer // $part, left => $rest // $part };
+	}
+	return @answers;
+}
+
+# One visit; how it ended.
+sub let_worker_in
+{
+	$node->safe_psql('postgres', 'SELECT public.narvik_reset_stats();
+		ALTER DATABASE postgres SET narvik.purge = on');
+	$node->reload;
+	$node->poll_query_until('postgres',
+		'SELECT purge_runs > 0 OR last_purge_error IS NOT NULL FROM public.narvik_stats()')
+	  or die 'no visit';
+	return $node->safe_psql('postgres', q{
+		ALTER DATABASE postgres SET narvik.purge = off;
+		SELECT coalesce(last_purge_error, purged || ' purged') FROM public.narvik_stats()});
+}
+
+sub try_plant
+{
+	my ($owner, $name, $sql, %more) = @_;
+	my $table = $owner eq 'sessions_owner' ? 'narvik_sessions' : 'users_owner.users';
+	my $plant = ($owner eq 'sessions_owner' ? 'on sessions: ' : 'on users: ') . $name;
+	my $may_refuse = $more{refused} // qr/(?!)/;
+	my @wanted = @calls;
+	splice @wanted, -1, 0, [ q{SELECT narvik_link_users('users_owner.other')}, $more{link} ] if $more{link};
+	push @wanted, @on_the_users if $owner eq 'sessions_owner';
+
+	settle($more{users} // $text_key);
+	$sql =~ s/EVIL\(\)/$owner.evil('$plant')/g;
+	$sql =~ s/EVIL\(((?:[^()]|\(\))*)\)/($owner.evil('$plant') AND $owner.evil('$plant', $1))/g;
+	$sql =~ s/\bTRIGGER(?=;|\s*\z)/EXECUTE FUNCTION $owner.evil_trigger('$plant')/g;
+	my ($rc, $out, $err) = $node->psql('postgres', "SET client_min_messages = error;\n$sql",
+		connstr => $node->connstr('postgres') . " user=$owner");
+	is($err, '', "$plant: can be planted");
+	$log_offset = -s $node->logfile;
+
+	my @answers = call_all(@wanted);
+
+	# Sessions for the worker, from their owner.
+	run_as('sessions_owner', 'setup', q{
+		INSERT INTO narvik_sessions (id, user_id, created_at, expires_at, sliding, data, purge_hour)
+		SELECT int8send(i), 'worker', h, h, true, '{}', extract(epoch FROM h) / 3600
+		FROM date_trunc('hour', now() - interval '3 hours', 'UTC') AS h, generate_series(1, 3) AS i});
+	my $visit = let_worker_in();
+
+	# That the plant goes off at all: where its owner uses the table.
+	run_as($owner, 'control', join ';', $more{control} // (),
+		map { "BEGIN; $_; SET CONSTRAINTS ALL IMMEDIATE; ROLLBACK" }
+		"SELECT FROM $table", "DELETE FROM $table",
+		$owner eq 'sessions_owner'
+		? (q{INSERT INTO narvik_sessions (id, user_id, created_at, expires_at, sliding, data, purge_hour)
+			VALUES ('control', 'worker', now(), now(), true, '{}', 0)})
+		: (q{INSERT INTO users_owner.users VALUES ('new')}, 'SELECT FROM users_owner.other'));
+
+	my @ran = planted_ran();
+	my %wrong = map { ($_->[0] =~ /^call (\d+)$/ ? $wanted[$1]->[0] : $_->[0]) . " as $_->[2]" => 1 }
+	  grep { $_->[2] ne $owner } @ran;
+	is(join("\n", sort keys %wrong), '', "$plant: runs as the owner of the table and nobody else");
+	ok((grep { $_->[0] eq 'control' && $_->[1] eq $plant } @ran), "$plant: goes off");
+	is($node->safe_psql('postgres', q{SELECT string_agg(rolname, ' ') FROM pg_roles WHERE rolname ~ 'owner$' AND rolsuper}),
+		'', "$plant: makes nobody a superuser");
+	is_deeply(
+		[ map { "$wanted[$_]->[0]: $answers[$_]->{answer}" } 0 .. $#wanted ],
+		[ map { my $got = $answers[$_]->{answer};
+				"$wanted[$_]->[0]: " . ($got =~ $may_refuse ? $got : $wanted[$_]->[1]) } 0 .. $#wanted ],
+		"$plant: every function answers");
+	is_deeply(
+		[ map { "$wanted[$_]->[0]: $answers[$_]->{left}" } grep { $answers[$_]->{left} ne $nothing } 0 .. $#wanted ],
+		[], "$plant: leaves nothing behind in the superuser's connection");
+	if ($more{refused})
+	{
+		like($visit, qr/^3 purged$|not as extension "narvik" made it|cannot fire deferred trigger/,
+			"$plant: the purge worker purges, or says what keeps it");
+	}
+	else
+	{
+		is($visit, '3 purged', "$plant: the purge worker purges");
+	}
+	return;
+}
+
+try_plant('sessions_owner', @$_) foreach @on_sessions;
+try_plant('users_owner', @$_) foreach @on_users;
+
+$node->stop;
+done_testing();
