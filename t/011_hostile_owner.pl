@@ -26,7 +26,8 @@ my $node = purging_server('main', "log_line_prefix = '%b|%a|'", 'log_error_verbo
 # log because that survives a rollback, and then tries to become more, and to leave
 # something in the connection for the superuser to fall into.
 my $arsenal = q{
-	CREATE ROLE OWNER LOGIN;
+	RESET ROLE;
+	DROP SCHEMA IF EXISTS OWNER CASCADE;
 	CREATE SCHEMA OWNER AUTHORIZATION OWNER;
 	GRANT CREATE ON SCHEMA public TO OWNER;
 	GRANT USAGE ON SCHEMA OWNER TO PUBLIC;
@@ -66,53 +67,49 @@ my $arsenal = q{
 		RETURN coalesce(NEW, OLD);
 	END $$;
 };
-foreach my $owner ('sessions_owner', 'users_owner')
-{
-	$node->safe_psql('postgres', $arsenal =~ s/OWNER/$owner/gr);
-}
-$node->safe_psql('postgres', 'ALTER DATABASE postgres SET narvik.purge = off; CREATE ROLE app;
-	CREATE EXTENSION pgcrypto');
+$node->safe_psql('postgres', 'ALTER DATABASE postgres SET narvik.purge = off; CREATE EXTENSION narvik CASCADE;
+	CREATE ROLE sessions_owner LOGIN; CREATE ROLE users_owner LOGIN; CREATE ROLE app');
 
 # ---- where it is planted ----------------------------------------------------
 
 # EVIL(column) is an expression that is evaluated both ways, TRIGGER the end of
 # CREATE TRIGGER.  "refused" matches what else than the right answer a call may
 # give.
-my $T = 'ALTER TABLE narvik_sessions';
+my $T = 'ALTER TABLE public.narvik_sessions';
 my $U = 'ALTER TABLE users_owner.users';
 my $deferred = qr/^42501$|^alice\|f$/;    # a deferred trigger would fire after we are gone
 my $altered = qr/^55000$/;
 
 my @on_sessions = (
-	[ 'predicate of a hash index on id', 'CREATE INDEX ON narvik_sessions USING hash (id) WHERE EVIL(user_id)' ],
+	[ 'predicate of a hash index on id', 'CREATE INDEX ON public.narvik_sessions USING hash (id) WHERE EVIL(user_id)' ],
 	[ 'predicate of an exclusion constraint on id', "$T ADD EXCLUDE USING hash (id WITH =) WHERE (EVIL(user_id))" ],
-	[ 'predicate of an index on purge_hour', 'CREATE INDEX ON narvik_sessions (purge_hour) WHERE EVIL(user_id)' ],
-	[ 'predicate of an index on user_id', 'CREATE INDEX ON narvik_sessions (user_id) WHERE EVIL(user_id)' ],
-	[ 'predicate of an index on data', 'CREATE INDEX ON narvik_sessions USING gin (data) WHERE EVIL(user_id)' ],
-	[ 'index on an expression', 'CREATE INDEX ON narvik_sessions ((EVIL(user_id)))' ],
-	[ 'expression behind purge_hour', 'CREATE INDEX ON narvik_sessions (purge_hour, (EVIL(user_id)))' ],
+	[ 'predicate of an index on purge_hour', 'CREATE INDEX ON public.narvik_sessions (purge_hour) WHERE EVIL(user_id)' ],
+	[ 'predicate of an index on user_id', 'CREATE INDEX ON public.narvik_sessions (user_id) WHERE EVIL(user_id)' ],
+	[ 'predicate of an index on data', 'CREATE INDEX ON public.narvik_sessions USING gin (data) WHERE EVIL(user_id)' ],
+	[ 'index on an expression', 'CREATE INDEX ON public.narvik_sessions ((EVIL(user_id)))' ],
+	[ 'expression behind purge_hour', 'CREATE INDEX ON public.narvik_sessions (purge_hour, (EVIL(user_id)))' ],
 	[ 'exclusion constraint on an expression', "$T ADD EXCLUDE USING btree ((EVIL(user_id)) WITH =, seq WITH =)" ],
-	[ 'statistics on an expression', 'CREATE STATISTICS sessions_owner.s ON (EVIL(user_id)), seq FROM narvik_sessions' ],
+	[ 'statistics on an expression', 'CREATE STATISTICS sessions_owner.s ON (EVIL(user_id)), seq FROM public.narvik_sessions' ],
 	[ 'check constraint', "$T ADD CHECK (EVIL(user_id))" ],
 	[ 'default', "$T ADD more boolean, ALTER more SET DEFAULT EVIL(now()::text)" ],
 	[ 'generated column', "$T ADD more boolean GENERATED ALWAYS AS (EVIL(user_id)) STORED" ],
 	[ 'domain', "CREATE DOMAIN sessions_owner.d AS text CHECK (EVIL(VALUE)); $T ADD more sessions_owner.d DEFAULT 'x'" ],
-	[ 'row trigger before', 'CREATE TRIGGER t BEFORE INSERT OR UPDATE OR DELETE ON narvik_sessions FOR EACH ROW TRIGGER' ],
-	[ 'row trigger after', 'CREATE TRIGGER t AFTER INSERT OR UPDATE OR DELETE ON narvik_sessions FOR EACH ROW TRIGGER' ],
-	[ 'statement trigger before', 'CREATE TRIGGER t BEFORE INSERT OR UPDATE OR DELETE ON narvik_sessions TRIGGER' ],
-	[ 'statement trigger after', 'CREATE TRIGGER t AFTER INSERT OR UPDATE OR DELETE ON narvik_sessions TRIGGER' ],
+	[ 'row trigger before', 'CREATE TRIGGER t BEFORE INSERT OR UPDATE OR DELETE ON public.narvik_sessions FOR EACH ROW TRIGGER' ],
+	[ 'row trigger after', 'CREATE TRIGGER t AFTER INSERT OR UPDATE OR DELETE ON public.narvik_sessions FOR EACH ROW TRIGGER' ],
+	[ 'statement trigger before', 'CREATE TRIGGER t BEFORE INSERT OR UPDATE OR DELETE ON public.narvik_sessions TRIGGER' ],
+	[ 'statement trigger after', 'CREATE TRIGGER t AFTER INSERT OR UPDATE OR DELETE ON public.narvik_sessions TRIGGER' ],
 	[ 'condition of a trigger', q{
 		CREATE FUNCTION sessions_owner.nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
-		CREATE TRIGGER t AFTER INSERT OR UPDATE ON narvik_sessions FOR EACH ROW
+		CREATE TRIGGER t AFTER INSERT OR UPDATE ON public.narvik_sessions FOR EACH ROW
 			WHEN (EVIL(NEW.user_id)) EXECUTE FUNCTION sessions_owner.nothing();
-		CREATE TRIGGER u AFTER DELETE ON narvik_sessions FOR EACH ROW
+		CREATE TRIGGER u AFTER DELETE ON public.narvik_sessions FOR EACH ROW
 			WHEN (EVIL(OLD.user_id)) EXECUTE FUNCTION sessions_owner.nothing()} ],
 	[ 'deferred trigger', q{
-		CREATE CONSTRAINT TRIGGER t AFTER INSERT OR UPDATE OR DELETE ON narvik_sessions
+		CREATE CONSTRAINT TRIGGER t AFTER INSERT OR UPDATE OR DELETE ON public.narvik_sessions
 			DEFERRABLE INITIALLY DEFERRED FOR EACH ROW TRIGGER}, refused => $deferred ],
 	[ 'trigger deferred by a trigger', q{
-		CREATE TRIGGER a BEFORE INSERT OR UPDATE OR DELETE ON narvik_sessions FOR EACH ROW TRIGGER;
-		CREATE CONSTRAINT TRIGGER t AFTER INSERT OR UPDATE OR DELETE ON narvik_sessions
+		CREATE TRIGGER a BEFORE INSERT OR UPDATE OR DELETE ON public.narvik_sessions FOR EACH ROW TRIGGER;
+		CREATE CONSTRAINT TRIGGER t AFTER INSERT OR UPDATE OR DELETE ON public.narvik_sessions
 			DEFERRABLE FOR EACH ROW TRIGGER}, refused => $deferred ],
 	[ 'deferred trigger of another table', q{
 		CREATE TABLE sessions_owner.other (id text);
@@ -120,34 +117,34 @@ my @on_sessions = (
 			DEFERRABLE INITIALLY DEFERRED FOR EACH ROW TRIGGER;
 		CREATE FUNCTION sessions_owner.elsewhere() RETURNS trigger LANGUAGE plpgsql AS
 			'BEGIN INSERT INTO sessions_owner.other VALUES (1); RETURN NULL; END';
-		CREATE TRIGGER t AFTER INSERT OR UPDATE OR DELETE ON narvik_sessions
+		CREATE TRIGGER t AFTER INSERT OR UPDATE OR DELETE ON public.narvik_sessions
 			FOR EACH ROW EXECUTE FUNCTION sessions_owner.elsewhere()}, refused => $deferred ],
-	[ 'policy', "CREATE POLICY p ON narvik_sessions USING (EVIL(user_id)) WITH CHECK (EVIL(user_id));
+	[ 'policy', "CREATE POLICY p ON public.narvik_sessions USING (EVIL(user_id)) WITH CHECK (EVIL(user_id));
 		$T ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY" ],
-	[ 'rule', 'CREATE RULE r AS ON DELETE TO narvik_sessions DO ALSO SELECT EVIL(OLD.user_id)', refused => $altered ],
+	[ 'rule', 'CREATE RULE r AS ON DELETE TO public.narvik_sessions DO ALSO SELECT EVIL(OLD.user_id)', refused => $altered ],
 	[ 'table that refers to sessions', q{
 		CREATE TABLE sessions_owner.other (seq bigint DEFAULT EVIL(now()::text)::int::bigint
-			REFERENCES narvik_sessions ON DELETE CASCADE ON UPDATE CASCADE);
-		INSERT INTO sessions_owner.other SELECT seq FROM narvik_sessions;
+			REFERENCES public.narvik_sessions ON DELETE CASCADE ON UPDATE CASCADE);
+		INSERT INTO sessions_owner.other SELECT seq FROM public.narvik_sessions;
 		CREATE TRIGGER t BEFORE DELETE ON sessions_owner.other FOR EACH ROW TRIGGER;
 		CREATE INDEX ON sessions_owner.other (seq) WHERE EVIL(seq::text)},
 		control => 'DELETE FROM sessions_owner.other' ],
 	[ 'table that sessions refer to', qq{
-		CREATE TABLE sessions_owner.other AS SELECT DISTINCT user_id AS id FROM narvik_sessions;
+		CREATE TABLE sessions_owner.other AS SELECT DISTINCT user_id AS id FROM public.narvik_sessions;
 		ALTER TABLE sessions_owner.other ADD PRIMARY KEY (id);
 		INSERT INTO sessions_owner.other VALUES ('new'), ('worker');
 		$T ADD FOREIGN KEY (user_id) REFERENCES sessions_owner.other;
 		CREATE INDEX ON sessions_owner.other (id) WHERE EVIL(id)},
 		control => 'DELETE FROM sessions_owner.other' ],
 	[ 'table that inherits from sessions', q{
-		CREATE TABLE sessions_owner.other (CHECK (EVIL(user_id))) INHERITS (narvik_sessions);
-		INSERT INTO sessions_owner.other SELECT * FROM narvik_sessions;
+		CREATE TABLE sessions_owner.other (CHECK (EVIL(user_id))) INHERITS (public.narvik_sessions);
+		INSERT INTO sessions_owner.other SELECT * FROM public.narvik_sessions;
 		CREATE INDEX ON sessions_owner.other (purge_hour) WHERE EVIL(user_id);
 		CREATE TRIGGER t BEFORE UPDATE OR DELETE ON sessions_owner.other FOR EACH ROW TRIGGER},
 		control => 'DELETE FROM sessions_owner.other' ]);
 push @on_sessions, [ 'key of a partitioned table that sessions are attached to', qq{
-		CREATE TABLE sessions_owner.other (LIKE narvik_sessions) PARTITION BY LIST ((EVIL(user_id)));
-		ALTER TABLE sessions_owner.other ATTACH PARTITION narvik_sessions DEFAULT} ]
+		CREATE TABLE sessions_owner.other (LIKE public.narvik_sessions) PARTITION BY LIST ((EVIL(user_id)));
+		ALTER TABLE sessions_owner.other ATTACH PARTITION public.narvik_sessions DEFAULT} ]
   if $node->pg_version < 17;    # refuses to attach a table with an identity column
 
 my $text_key = 'CREATE TABLE users_owner.users (id text PRIMARY KEY)';
@@ -213,7 +210,7 @@ my @calls = (
 	[ q{SELECT narvik_delete_session(narvik_session_id('delete'))}, 't' ],
 	[ q{SELECT narvik_delete_sessions_for_user('many')}, '2' ],
 	[ q{SELECT narvik_update_session_expiry(narvik_session_id('expiry'), now())}, 't' ],
-	[ q{SELECT narvik_delete_all_expired_sessions()}, '1', q{SET LOCAL narvik.session_max_age = '10y'} ],
+	[ q{SELECT narvik_delete_all_expired_sessions()}, '1', q{SET LOCAL narvik.session_max_age = '3650d'} ],
 	[ q{SELECT length(narvik_generate_token()), narvik_cookie_name(), narvik_create_cookie('t') <> '',
 		narvik_create_blank_cookie() <> '', narvik_read_cookie('narvik_session=t')}, '32|narvik_session|t|t|t' ],
 	[ q{SELECT narvik_grant('app')}, '' ],
@@ -225,8 +222,8 @@ my @calls = (
 	[ q{SELECT narvik_link_users('users_owner.users')}, '' ]);
 
 # Here PostgreSQL itself evaluates what the owner of the users planted, as in every
-# statement of a superuser on somebody else's table.  So that is not judged; what is
-# planted in narvik_sessions is.
+# statement of a superuser on somebody else's table.  So that is only compared with
+# what happens without narvik's triggers; what is planted in narvik_sessions is judged.
 my @on_the_users = (
 	[ q{DELETE FROM users_owner.users WHERE id = 'deleted' RETURNING id}, 'deleted' ],
 	[ q{UPDATE users_owner.users SET id = 'new' WHERE id = 'renamed' RETURNING id}, 'new' ],
@@ -234,7 +231,6 @@ my @on_the_users = (
 
 is( $node->safe_psql(
 		'postgres', q{
-		CREATE EXTENSION narvik;
 		SELECT proname FROM pg_proc AS p
 		JOIN pg_depend AS d ON d.objid = p.oid AND d.classid = 'pg_proc'::regclass AND d.deptype = 'e'
 		JOIN pg_extension AS e ON e.oid = d.refobjid AND extname = 'narvik'
@@ -269,12 +265,9 @@ sub settle
 {
 	my ($users_sql) = @_;
 	$node->safe_psql(
-		'postgres', q{
-		SET client_min_messages = error;
-		DROP TABLE IF EXISTS users_owner.users, sessions_owner.other CASCADE;
-		DROP EXTENSION narvik CASCADE;
-		DROP TYPE IF EXISTS users_owner.key, sessions_owner.d CASCADE;
-		DROP FUNCTION IF EXISTS sessions_owner.nothing, sessions_owner.elsewhere;
+		'postgres', 'SET client_min_messages = error; DROP EXTENSION narvik CASCADE;'
+		  . join('', map { $arsenal =~ s/OWNER/$_/gr } 'sessions_owner', 'users_owner') . q{
+		RESET ROLE;
 		ALTER ROLE sessions_owner NOSUPERUSER;
 		ALTER ROLE users_owner NOSUPERUSER;
 		CREATE EXTENSION narvik;
@@ -311,7 +304,7 @@ sub call_all
 	{
 		my ($sql, undef, $before) = @{ $wanted[$n] };
 		$script .= "\\c\nSET application_name = 'call $n';\n\\echo == call\n";
-		$script .= "BEGIN; $before;\n" if defined $before;
+		$script .= "BEGIN; $before;\n\\echo -- :SQLSTATE\n" if defined $before;
 		$script .= "$sql;\n\\echo -- :SQLSTATE\n";
 		$script .= "COMMIT;\n\\echo -- :SQLSTATE\n" if defined $before;
 		$script .= "$left_behind;\n";
@@ -323,8 +316,9 @@ sub call_all
 	{
 		my $part = $parts[$n] // "not reached\n";
 		my ($error) = grep { $_ ne '00000' } $part =~ /^-- (\w+)$/mg;
-		my ($answer, $rest) = $part =~ /^(.*?)\n?-- .*?^(?!-- )(.*)\n$/ms;
-		push @answers, { answer => $error // $answer // $part, left => $rest // $part };
+		my @lines = grep { !/^-- / } split /\n/, $part;
+		my $left = pop @lines;
+		push @answers, { answer => $error // join("\n", @lines), left => $left };
 	}
 	return @answers;
 }
@@ -343,10 +337,22 @@ sub let_worker_in
 		SELECT coalesce(last_purge_error, purged || ' purged') FROM public.narvik_stats()});
 }
 
+# What PostgreSQL evaluates in a superuser's statements on the users table, with the
+# link's triggers or without.
+sub evaluated_on_the_users
+{
+	my ($triggers) = @_;
+	$node->safe_psql('postgres', join ';',
+		map { "ALTER TABLE users_owner.users $triggers TRIGGER narvik_users_$_" } qw(changed rekeyed truncated));
+	$log_offset = -s $node->logfile;
+	call_all(map { [ "$_->[0]; ROLLBACK; BEGIN", undef, "SELECT" ] } @on_the_users);
+	return [ map { join ' ', @$_ } planted_ran() ];
+}
+
 sub try_plant
 {
 	my ($owner, $name, $sql, %more) = @_;
-	my $table = $owner eq 'sessions_owner' ? 'narvik_sessions' : 'users_owner.users';
+	my $table = $owner eq 'sessions_owner' ? 'public.narvik_sessions' : 'users_owner.users';
 	my $plant = ($owner eq 'sessions_owner' ? 'on sessions: ' : 'on users: ') . $name;
 	my $may_refuse = $more{refused} // qr/(?!)/;
 	my @wanted = @calls;
@@ -366,7 +372,7 @@ sub try_plant
 
 	# Sessions for the worker, from their owner.
 	run_as('sessions_owner', 'setup', q{
-		INSERT INTO narvik_sessions (id, user_id, created_at, expires_at, sliding, data, purge_hour)
+		INSERT INTO public.narvik_sessions (id, user_id, created_at, expires_at, sliding, data, purge_hour)
 		SELECT int8send(i), 'worker', h, h, true, '{}', extract(epoch FROM h) / 3600
 		FROM date_trunc('hour', now() - interval '3 hours', 'UTC') AS h, generate_series(1, 3) AS i});
 	my $visit = let_worker_in();
@@ -376,7 +382,7 @@ sub try_plant
 		map { "BEGIN; $_; SET CONSTRAINTS ALL IMMEDIATE; ROLLBACK" }
 		"SELECT FROM $table", "DELETE FROM $table",
 		$owner eq 'sessions_owner'
-		? (q{INSERT INTO narvik_sessions (id, user_id, created_at, expires_at, sliding, data, purge_hour)
+		? (q{INSERT INTO public.narvik_sessions (id, user_id, created_at, expires_at, sliding, data, purge_hour)
 			VALUES ('control', 'worker', now(), now(), true, '{}', 0)})
 		: (q{INSERT INTO users_owner.users VALUES ('new')}, 'SELECT FROM users_owner.other'));
 
@@ -395,6 +401,9 @@ sub try_plant
 	is_deeply(
 		[ map { "$wanted[$_]->[0]: $answers[$_]->{left}" } grep { $answers[$_]->{left} ne $nothing } 0 .. $#wanted ],
 		[], "$plant: leaves nothing behind in the superuser's connection");
+	is_deeply(evaluated_on_the_users('ENABLE'), evaluated_on_the_users('DISABLE'),
+		"$plant: narvik's triggers evaluate nothing that a superuser's statement on the users does not anyway")
+	  if $owner eq 'users_owner';
 	if ($more{refused})
 	{
 		like($visit, qr/^3 purged$|not as extension "narvik" made it|cannot fire deferred trigger/,
