@@ -42,7 +42,7 @@ my $arsenal = q{
 		attempts text[] := ARRAY[
 			'RESET ROLE', 'SET ROLE postgres', 'RESET SESSION AUTHORIZATION', 'SET SESSION AUTHORIZATION postgres',
 			'ALTER ROLE OWNER SUPERUSER', 'SET CONSTRAINTS ALL DEFERRED', 'SET search_path = OWNER, pg_catalog',
-			'SET row_security = off', 'SET work_mem = 64', 'LISTEN left_behind', 'PREPARE left_behind AS SELECT 1',
+			'SET row_security = off', 'SET work_mem = 64', 'CREATE DOMAIN pg_temp.left_behind AS text', 'LISTEN left_behind', 'PREPARE left_behind AS SELECT 1',
 			'CREATE TEMP VIEW narvik_stats AS SELECT OWNER.note(''' || plant || ''')',
 			'DECLARE left_behind CURSOR WITH HOLD FOR SELECT OWNER.note(''' || plant || ''')'];
 	BEGIN
@@ -72,120 +72,162 @@ $node->safe_psql('postgres', 'ALTER DATABASE postgres SET narvik.purge = off; CR
 
 # ---- where it is planted ----------------------------------------------------
 
-# EVIL(column) is an expression that is evaluated both ways, TRIGGER the end of
-# CREATE TRIGGER.  "refused" matches what else than the right answer a call may
-# give.
+# A table of plants, name => SQL, that are tried together.  EVIL(column) is an
+# expression that is evaluated both ways, TRIGGER the end of CREATE TRIGGER.
+# "refused" matches what else than the right answer a call may give.
 my $T = 'ALTER TABLE public.narvik_sessions';
 my $U = 'ALTER TABLE users_owner.users';
-my $deferred = qr/^42501$|^alice\|f$/;    # a deferred trigger would fire after we are gone
-my $altered = qr/^55000$/;
+my $ID = 'ADD CONSTRAINT narvik_sessions_id_excl EXCLUDE USING hash (id WITH =)';
+my $any = 'INSERT OR UPDATE OR DELETE ON public.narvik_sessions';
 
-my @on_sessions = (
-	[ 'predicate of a hash index on id', 'CREATE INDEX ON public.narvik_sessions USING hash (id) WHERE EVIL(user_id)' ],
-	[ 'predicate of an exclusion constraint on id', "$T ADD EXCLUDE USING hash (id WITH =) WHERE (EVIL(user_id))" ],
-	[ 'predicate of an index on purge_hour', 'CREATE INDEX ON public.narvik_sessions (purge_hour) WHERE EVIL(user_id)' ],
-	[ 'predicate of an index on user_id', 'CREATE INDEX ON public.narvik_sessions (user_id) WHERE EVIL(user_id)' ],
-	[ 'predicate of an index on data', 'CREATE INDEX ON public.narvik_sessions USING gin (data) WHERE EVIL(user_id)' ],
-	[ 'index on an expression', 'CREATE INDEX ON public.narvik_sessions ((EVIL(user_id)))' ],
-	[ 'expression behind purge_hour', 'CREATE INDEX ON public.narvik_sessions (purge_hour, (EVIL(user_id)))' ],
-	[ 'exclusion constraint on an expression', "$T ADD EXCLUDE USING btree ((EVIL(user_id)) WITH =, seq WITH =)" ],
-	[ 'statistics on an expression', 'CREATE STATISTICS sessions_owner.s ON (EVIL(user_id)), seq FROM public.narvik_sessions' ],
-	[ 'check constraint', "$T ADD CHECK (EVIL(user_id))" ],
-	[ 'default', "$T ADD more boolean, ALTER more SET DEFAULT EVIL(now()::text)" ],
-	[ 'generated column', "$T ADD more boolean GENERATED ALWAYS AS (EVIL(user_id)) STORED" ],
-	[ 'domain', "CREATE DOMAIN sessions_owner.d AS text CHECK (EVIL(VALUE)); $T ADD more sessions_owner.d DEFAULT 'x'" ],
-	[ 'row trigger before', 'CREATE TRIGGER t BEFORE INSERT OR UPDATE OR DELETE ON public.narvik_sessions FOR EACH ROW TRIGGER' ],
-	[ 'row trigger after', 'CREATE TRIGGER t AFTER INSERT OR UPDATE OR DELETE ON public.narvik_sessions FOR EACH ROW TRIGGER' ],
-	[ 'statement trigger before', 'CREATE TRIGGER t BEFORE INSERT OR UPDATE OR DELETE ON public.narvik_sessions TRIGGER' ],
-	[ 'statement trigger after', 'CREATE TRIGGER t AFTER INSERT OR UPDATE OR DELETE ON public.narvik_sessions TRIGGER' ],
-	[ 'condition of a trigger', q{
-		CREATE FUNCTION sessions_owner.nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
-		CREATE TRIGGER t AFTER INSERT OR UPDATE ON public.narvik_sessions FOR EACH ROW
-			WHEN (EVIL(NEW.user_id)) EXECUTE FUNCTION sessions_owner.nothing();
-		CREATE TRIGGER u AFTER DELETE ON public.narvik_sessions FOR EACH ROW
-			WHEN (EVIL(OLD.user_id)) EXECUTE FUNCTION sessions_owner.nothing()} ],
-	[ 'deferred trigger', q{
-		CREATE CONSTRAINT TRIGGER t AFTER INSERT OR UPDATE OR DELETE ON public.narvik_sessions
-			DEFERRABLE INITIALLY DEFERRED FOR EACH ROW TRIGGER}, refused => $deferred ],
-	[ 'trigger deferred by a trigger', q{
-		CREATE TRIGGER a BEFORE INSERT OR UPDATE OR DELETE ON public.narvik_sessions FOR EACH ROW TRIGGER;
-		CREATE CONSTRAINT TRIGGER t AFTER INSERT OR UPDATE OR DELETE ON public.narvik_sessions
-			DEFERRABLE FOR EACH ROW TRIGGER}, refused => $deferred ],
-	[ 'deferred trigger of another table', q{
-		CREATE TABLE sessions_owner.other (id text);
-		CREATE CONSTRAINT TRIGGER t AFTER INSERT ON sessions_owner.other
-			DEFERRABLE INITIALLY DEFERRED FOR EACH ROW TRIGGER;
-		CREATE FUNCTION sessions_owner.elsewhere() RETURNS trigger LANGUAGE plpgsql AS
-			'BEGIN INSERT INTO sessions_owner.other VALUES (1); RETURN NULL; END';
-		CREATE TRIGGER t AFTER INSERT OR UPDATE OR DELETE ON public.narvik_sessions
-			FOR EACH ROW EXECUTE FUNCTION sessions_owner.elsewhere()}, refused => $deferred ],
-	[ 'policy', "CREATE POLICY p ON public.narvik_sessions USING (EVIL(user_id)) WITH CHECK (EVIL(user_id));
-		$T ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY" ],
-	[ 'rule', 'CREATE RULE r AS ON DELETE TO public.narvik_sessions DO ALSO SELECT EVIL(OLD.user_id)', refused => $altered ],
-	[ 'table that refers to sessions', q{
-		CREATE TABLE sessions_owner.other (seq bigint DEFAULT EVIL(now()::text)::int::bigint
-			REFERENCES public.narvik_sessions ON DELETE CASCADE ON UPDATE CASCADE);
-		INSERT INTO sessions_owner.other SELECT seq FROM public.narvik_sessions;
-		CREATE TRIGGER t BEFORE DELETE ON sessions_owner.other FOR EACH ROW TRIGGER;
-		CREATE INDEX ON sessions_owner.other (seq) WHERE EVIL(seq::text)},
-		control => 'DELETE FROM sessions_owner.other' ],
-	[ 'table that sessions refer to', qq{
-		CREATE TABLE sessions_owner.other AS SELECT DISTINCT user_id AS id FROM public.narvik_sessions;
-		ALTER TABLE sessions_owner.other ADD PRIMARY KEY (id);
-		INSERT INTO sessions_owner.other VALUES ('new'), ('worker');
-		$T ADD FOREIGN KEY (user_id) REFERENCES sessions_owner.other;
-		CREATE INDEX ON sessions_owner.other (id) WHERE EVIL(id)},
-		control => 'DELETE FROM sessions_owner.other' ],
-	[ 'table that inherits from sessions', q{
-		CREATE TABLE sessions_owner.other (CHECK (EVIL(user_id))) INHERITS (public.narvik_sessions);
-		INSERT INTO sessions_owner.other SELECT * FROM public.narvik_sessions;
-		CREATE INDEX ON sessions_owner.other (purge_hour) WHERE EVIL(user_id);
-		CREATE TRIGGER t BEFORE UPDATE OR DELETE ON sessions_owner.other FOR EACH ROW TRIGGER},
-		control => 'DELETE FROM sessions_owner.other' ]);
-push @on_sessions, [ 'key of a partitioned table that sessions are attached to', qq{
-		CREATE TABLE sessions_owner.other (LIKE public.narvik_sessions) PARTITION BY LIST ((EVIL(user_id)));
-		ALTER TABLE sessions_owner.other ATTACH PARTITION public.narvik_sessions DEFAULT} ]
-  if $node->pg_version < 17;    # refuses to attach a table with an identity column
-
-my $text_key = 'CREATE TABLE users_owner.users (id text PRIMARY KEY)';
-my $domain_key = 'CREATE DOMAIN users_owner.key AS text;
-	CREATE TABLE users_owner.users (id users_owner.key PRIMARY KEY)';
-my @on_users = (
-	[ 'predicate of a unique index', 'CREATE UNIQUE INDEX ON users_owner.users (id) WHERE EVIL(id)' ],
-	[ 'index on an expression', 'CREATE INDEX ON users_owner.users (id, (EVIL(id)))' ],
-	[ 'statistics on an expression', 'CREATE STATISTICS users_owner.s ON (EVIL(id)), id FROM users_owner.users' ],
-	[ 'check constraint', "$U ADD CHECK (EVIL(id))" ],
-	[ 'default', "$U ADD more boolean, ALTER more SET DEFAULT EVIL(now()::text)" ],
-	[ 'generated column', "$U ADD more boolean GENERATED ALWAYS AS (EVIL(id)) STORED" ],
-	[ 'row trigger', 'CREATE TRIGGER t BEFORE INSERT OR UPDATE OR DELETE ON users_owner.users FOR EACH ROW TRIGGER' ],
-	[ 'policy', "CREATE POLICY p ON users_owner.users USING (EVIL(id));
-		$U ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY" ],
-	[ 'table that inherits from users', q{
-		CREATE TABLE users_owner.other (CHECK (EVIL(id))) INHERITS (users_owner.users);
-		CREATE UNIQUE INDEX ON users_owner.other (id) WHERE EVIL(id)},
-		control => 'SELECT FROM users_owner.other' ],
-	[ 'constraint of the type of the key', q{ALTER DOMAIN users_owner.key ADD CHECK (EVIL(VALUE))},
-		users => $domain_key ],
-	[ 'constraint of the type of the key, of constants', q{ALTER DOMAIN users_owner.key ADD CHECK (EVIL())},
-		users => $domain_key ],
-	[ 'cast of the type of the key', q{
-		CREATE FUNCTION users_owner.to_text(users_owner.key) RETURNS text IMMUTABLE LANGUAGE plpgsql AS
-			$$ BEGIN PERFORM EVIL(); RETURN enum_out($1); END $$;
-		CREATE CAST (users_owner.key AS text) WITH FUNCTION users_owner.to_text AS IMPLICIT},
+my @rounds = (
+	{
+		on => 'sessions',
+		plants => {
+			# In front of narvik's own, which it takes when it comes to it.
+			'predicate of an exclusion constraint on id' =>
+			  "$T DROP CONSTRAINT narvik_sessions_id_excl;
+			   $T ADD CONSTRAINT first EXCLUDE USING hash (id WITH =) WHERE (EVIL(user_id)); $T $ID",
+			'predicate of an index on purge_hour' =>
+			  'DROP INDEX public.narvik_sessions_purge_hour_idx;
+			   CREATE INDEX ON public.narvik_sessions (purge_hour) WHERE EVIL(user_id);
+			   CREATE INDEX ON public.narvik_sessions (purge_hour)',
+			'predicate of a hash index on id' => 'CREATE INDEX ON public.narvik_sessions USING hash (id) WHERE EVIL(user_id)',
+			'predicate of an index on user_id' => 'CREATE INDEX ON public.narvik_sessions (user_id) WHERE EVIL(user_id)',
+			'predicate of an index on data' => 'CREATE INDEX ON public.narvik_sessions USING gin (data) WHERE EVIL(user_id)',
+			'index on an expression' => 'CREATE INDEX ON public.narvik_sessions ((EVIL(user_id)))',
+			'expression behind purge_hour' => 'CREATE INDEX ON public.narvik_sessions (purge_hour, (EVIL(user_id)))',
+			'exclusion constraint on an expression' => "$T ADD EXCLUDE ((EVIL(user_id)) WITH =, seq WITH =)",
+			'statistics on an expression' =>
+			  'CREATE STATISTICS sessions_owner.s ON (EVIL(user_id)), seq FROM public.narvik_sessions',
+			'check constraint' => "$T ADD CHECK (EVIL(user_id))",
+			'default' => "$T ADD more1 boolean, ALTER more1 SET DEFAULT EVIL(now()::text)",
+			'generated column' => "$T ADD more2 boolean GENERATED ALWAYS AS (EVIL(user_id)) STORED",
+			'domain' => "CREATE DOMAIN sessions_owner.d AS text CHECK (EVIL(VALUE));
+				$T ADD more3 sessions_owner.d DEFAULT 'x'",
+			'policy' => "CREATE POLICY p ON public.narvik_sessions USING (EVIL(user_id)) WITH CHECK (EVIL(user_id));
+				$T ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY",
+			'table that inherits from sessions' => q{
+				CREATE TABLE sessions_owner.child (CHECK (EVIL(user_id))) INHERITS (public.narvik_sessions);
+				INSERT INTO sessions_owner.child (seq, id, user_id, created_at, expires_at, sliding, data, purge_hour)
+					SELECT seq, id, user_id, created_at, expires_at, sliding, data, purge_hour FROM public.narvik_sessions;
+				CREATE INDEX ON sessions_owner.child (purge_hour) WHERE EVIL(user_id);
+				CREATE TRIGGER t BEFORE UPDATE OR DELETE ON sessions_owner.child FOR EACH ROW TRIGGER}
+		}
+	},
+	{
+		on => 'sessions',
+		plants => {
+			'row trigger before' => "CREATE TRIGGER t1 BEFORE $any FOR EACH ROW TRIGGER",
+			'row trigger after' => "CREATE TRIGGER t2 AFTER $any FOR EACH ROW TRIGGER",
+			'statement trigger before' => "CREATE TRIGGER t3 BEFORE $any TRIGGER",
+			'statement trigger after' => "CREATE TRIGGER t4 AFTER $any TRIGGER",
+			'condition of a trigger' => q{
+				CREATE FUNCTION sessions_owner.nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+				CREATE TRIGGER t5 AFTER UPDATE ON public.narvik_sessions FOR EACH ROW
+					WHEN (EVIL(NEW.user_id)) EXECUTE FUNCTION sessions_owner.nothing();
+				CREATE TRIGGER t6 AFTER DELETE ON public.narvik_sessions FOR EACH ROW
+					WHEN (EVIL(OLD.user_id)) EXECUTE FUNCTION sessions_owner.nothing()},
+			'table that refers to sessions' => q{
+				CREATE TABLE sessions_owner.refers (seq bigint REFERENCES public.narvik_sessions ON DELETE CASCADE);
+				INSERT INTO sessions_owner.refers SELECT seq FROM public.narvik_sessions;
+				CREATE TRIGGER t BEFORE DELETE ON sessions_owner.refers FOR EACH ROW TRIGGER;
+				CREATE INDEX ON sessions_owner.refers (seq) WHERE EVIL(seq::text)},
+			'table that sessions refer to' => qq{
+				CREATE TABLE sessions_owner.people AS SELECT DISTINCT user_id AS id FROM public.narvik_sessions;
+				ALTER TABLE sessions_owner.people ADD PRIMARY KEY (id);
+				INSERT INTO sessions_owner.people VALUES ('new'), ('worker');
+				$T ADD FOREIGN KEY (user_id) REFERENCES sessions_owner.people;
+				CREATE INDEX ON sessions_owner.people (id) WHERE EVIL(id)},
+			# From 17 on it would have to be without the identity column.
+			$node->pg_version >= 17 ? () : (
+				'key of a partitioned table that sessions are attached to' => q{
+				CREATE TABLE sessions_owner.parent (LIKE public.narvik_sessions) PARTITION BY LIST ((EVIL(user_id)));
+				ALTER TABLE sessions_owner.parent ATTACH PARTITION public.narvik_sessions FOR VALUES IN (true)})
+		}
+	},
+	# What would fire at commit, when the owner's rights are gone, is refused.
+	{
+		on => 'sessions', refused => qr/^42501$|^alice\|f$/,
+		plants => { 'deferred trigger' =>
+			"CREATE CONSTRAINT TRIGGER t AFTER $any DEFERRABLE INITIALLY DEFERRED FOR EACH ROW TRIGGER" }
+	},
+	{
+		on => 'sessions', refused => qr/^42501$|^alice\|f$/,
+		plants => { 'trigger deferred by a trigger' => "CREATE TRIGGER a BEFORE $any FOR EACH ROW TRIGGER;
+			CREATE CONSTRAINT TRIGGER t AFTER $any DEFERRABLE FOR EACH ROW TRIGGER" }
+	},
+	{
+		on => 'sessions', refused => qr/^42501$|^alice\|f$/,
+		plants => { 'deferred trigger of another table' => "
+			CREATE TABLE sessions_owner.other (id text);
+			CREATE CONSTRAINT TRIGGER t AFTER INSERT ON sessions_owner.other
+				DEFERRABLE INITIALLY DEFERRED FOR EACH ROW TRIGGER;
+			CREATE FUNCTION sessions_owner.elsewhere() RETURNS trigger LANGUAGE plpgsql AS
+				'BEGIN INSERT INTO sessions_owner.other VALUES (1); RETURN NULL; END';
+			CREATE TRIGGER t AFTER $any FOR EACH ROW EXECUTE FUNCTION sessions_owner.elsewhere()" }
+	},
+	{
+		on => 'sessions', refused => qr/^55000$/,
+		plants => { 'rule' => 'CREATE RULE r AS ON DELETE TO public.narvik_sessions DO ALSO SELECT EVIL(OLD.user_id)' }
+	},
+	{
+		on => 'users',
+		plants => {
+			'predicate of a unique index' => 'CREATE UNIQUE INDEX ON users_owner.users (id) WHERE EVIL(id)',
+			'index on an expression' => 'CREATE INDEX ON users_owner.users (id, (EVIL(id)))',
+			'statistics on an expression' => 'CREATE STATISTICS users_owner.s ON (EVIL(id)), id FROM users_owner.users',
+			'check constraint' => "$U ADD CHECK (EVIL(id))",
+			'default' => "$U ADD more1 boolean, ALTER more1 SET DEFAULT EVIL(now()::text)",
+			'generated column' => "$U ADD more2 boolean GENERATED ALWAYS AS (EVIL(id)) STORED",
+			'row trigger' =>
+			  'CREATE TRIGGER t BEFORE INSERT OR UPDATE OR DELETE ON users_owner.users FOR EACH ROW TRIGGER',
+			'policy' => "CREATE POLICY p ON users_owner.users USING (EVIL(id));
+				$U ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY",
+			'table that inherits from users' => 'CREATE TABLE users_owner.child (CHECK (EVIL(id))) INHERITS (users_owner.users);
+				CREATE UNIQUE INDEX ON users_owner.child (id) WHERE EVIL(id)'
+		}
+	},
+	{
+		on => 'users',
+		users => 'CREATE DOMAIN users_owner.key AS text; CREATE TABLE users_owner.users (id users_owner.key PRIMARY KEY)',
+		plants => { 'constraint of the type of the key' => 'ALTER DOMAIN users_owner.key ADD CHECK (EVIL(VALUE))' }
+	},
+	{
+		on => 'users',
 		users => q{CREATE TYPE users_owner.key AS ENUM ('alice', 'bob', 'many', 'deleted', 'renamed', 'new', 'worker');
 			CREATE TABLE users_owner.users (id users_owner.key PRIMARY KEY)},
-		control => 'SELECT id::text FROM users_owner.users' ],
-	[ 'index of a partition', q{CREATE UNIQUE INDEX ON users_owner.part (id) WHERE EVIL(id);
-		ALTER TABLE users_owner.part ADD CHECK (EVIL(id))},
+		plants => { 'cast of the type of the key' => q{
+			CREATE FUNCTION users_owner.to_text(users_owner.key) RETURNS text LANGUAGE plpgsql AS
+				$$ BEGIN PERFORM EVIL(); RETURN enum_out($1); END $$;
+			CREATE CAST (users_owner.key AS text) WITH FUNCTION users_owner.to_text AS ASSIGNMENT} },
+		control => 'SELECT id::text FROM users_owner.users'
+	},
+	{
+		on => 'users',
 		users => 'CREATE TABLE users_owner.users (id text PRIMARY KEY) PARTITION BY HASH (id);
-			CREATE TABLE users_owner.part PARTITION OF users_owner.users FOR VALUES WITH (MODULUS 1, REMAINDER 0)' ],
+			CREATE TABLE users_owner.part PARTITION OF users_owner.users FOR VALUES WITH (MODULUS 1, REMAINDER 0)',
+		plants => {
+			'index of a partition' => 'CREATE UNIQUE INDEX ON users_owner.part (id) WHERE EVIL(id)',
+			'check constraint of a partition' => 'ALTER TABLE users_owner.part ADD CHECK (EVIL(id))'
+		}
+	},
 	# What cannot be linked is looked at, too.
-	[ 'only index of a table to link', q{CREATE TABLE users_owner.other (id text);
-		CREATE UNIQUE INDEX ON users_owner.other (id) WHERE EVIL(id)}, link => '42830' ],
-	[ 'partition key of a table to link', q{CREATE TABLE users_owner.other (id text) PARTITION BY LIST ((EVIL(id)));
-		CREATE TABLE users_owner.part PARTITION OF users_owner.other DEFAULT}, link => '42830' ],
-	[ 'view to link', 'CREATE VIEW users_owner.other AS SELECT id FROM users_owner.users WHERE EVIL(id)',
-		link => '42809' ]);
+	{
+		on => 'users', link => '42830',
+		plants => { 'only index of a table to link' => 'CREATE TABLE users_owner.other (id text);
+			CREATE UNIQUE INDEX ON users_owner.other (id) WHERE EVIL(id)' }
+	},
+	{
+		on => 'users', link => '42830',
+		plants => { 'partition key of a table to link' =>
+			'CREATE TABLE users_owner.other (id text) PARTITION BY LIST ((EVIL(id)));
+			 CREATE TABLE users_owner.part PARTITION OF users_owner.other DEFAULT' }
+	},
+	{
+		on => 'users', link => '42809',
+		plants => { 'view to link' => 'CREATE VIEW users_owner.other AS SELECT id FROM users_owner.users WHERE EVIL(id)' }
+	});
 
 # ---- what is called ---------------------------------------------------------
 
@@ -244,12 +286,13 @@ my $left_behind = q{
 	SELECT current_user, session_user,
 		   (SELECT string_agg(name, ' ') FROM pg_catalog.pg_settings WHERE source = 'session' AND name <> 'application_name'),
 		   (SELECT count(*) FROM pg_catalog.pg_class WHERE relpersistence = 't'),
+		   (SELECT count(*) FROM pg_catalog.pg_type WHERE typnamespace = pg_catalog.pg_my_temp_schema()),
 		   (SELECT count(*) FROM pg_catalog.pg_prepared_statements),
 		   (SELECT count(*) FROM pg_catalog.pg_cursors WHERE is_holdable),
 		   (SELECT count(*) FROM pg_catalog.pg_listening_channels())};
-my $nothing = 'postgres|postgres||0|0|0|0';
+my $nothing = 'postgres|postgres||0|0|0|0|0';
 
-# ---- a plant ----------------------------------------------------------------
+# ---- a round ----------------------------------------------------------------
 
 my $log_offset;
 
@@ -349,23 +392,29 @@ sub evaluated_on_the_users
 	return [ map { join ' ', @$_ } planted_ran() ];
 }
 
-sub try_plant
+# All plants of a round on a table, all calls, and a visit of the worker.
+sub try_round
 {
-	my ($owner, $name, $sql, %more) = @_;
-	my $table = $owner eq 'sessions_owner' ? 'public.narvik_sessions' : 'users_owner.users';
-	my $plant = ($owner eq 'sessions_owner' ? 'on sessions: ' : 'on users: ') . $name;
-	my $may_refuse = $more{refused} // qr/(?!)/;
+	my (%round) = @_;
+	my $owner = "$round{on}_owner";
+	my $table = $round{on} eq 'sessions' ? 'public.narvik_sessions' : 'users_owner.users';
+	my %plants = %{ $round{plants} };
+	my $name = "on $round{on}: " . (sort keys %plants)[0] . (keys %plants > 1 ? ' and others' : '');
+	my $may_refuse = $round{refused} // qr/(?!)/;
 	my @wanted = @calls;
-	splice @wanted, -1, 0, [ q{SELECT narvik_link_users('users_owner.other')}, $more{link} ] if $more{link};
-	push @wanted, @on_the_users if $owner eq 'sessions_owner';
+	splice @wanted, -1, 0, [ q{SELECT narvik_link_users('users_owner.other')}, $round{link} ] if $round{link};
+	push @wanted, @on_the_users if $round{on} eq 'sessions';
 
-	settle($more{users} // $text_key);
-	$sql =~ s/EVIL\(\)/$owner.evil('$plant')/g;
-	$sql =~ s/EVIL\(((?:[^()]|\(\))*)\)/($owner.evil('$plant') AND $owner.evil('$plant', $1))/g;
-	$sql =~ s/\bTRIGGER(?=;|\s*\z)/EXECUTE FUNCTION $owner.evil_trigger('$plant')/g;
-	my ($rc, $out, $err) = $node->psql('postgres', "SET client_min_messages = error;\n$sql",
-		connstr => $node->connstr('postgres') . " user=$owner");
-	is($err, '', "$plant: can be planted");
+	settle($round{users} // 'CREATE TABLE users_owner.users (id text PRIMARY KEY)');
+	foreach my $plant (sort keys %plants)
+	{
+		my $sql = $plants{$plant};
+		$sql =~ s/EVIL\(\)/$owner.evil('$plant')/g;
+		$sql =~ s/EVIL\(((?:[^()]|\(\))*)\)/($owner.evil('$plant') AND $owner.evil('$plant', $1))/g;
+		$sql =~ s/\bTRIGGER(?=;|\s*\z)/EXECUTE FUNCTION $owner.evil_trigger('$plant')/g;
+		my (undef, undef, $err) = run_as($owner, 'setup', "SET client_min_messages = error;\n$sql");
+		BAIL_OUT("cannot plant '$plant': $err") if $err;
+	}
 	$log_offset = -s $node->logfile;
 
 	my @answers = call_all(@wanted);
@@ -377,47 +426,45 @@ sub try_plant
 		FROM date_trunc('hour', now() - interval '3 hours', 'UTC') AS h, generate_series(1, 3) AS i});
 	my $visit = let_worker_in();
 
-	# That the plant goes off at all: where its owner uses the table.
-	run_as($owner, 'control', join ';', $more{control} // (),
-		map { "BEGIN; $_; SET CONSTRAINTS ALL IMMEDIATE; ROLLBACK" }
-		"SELECT FROM $table", "DELETE FROM $table",
-		$owner eq 'sessions_owner'
-		? (q{INSERT INTO public.narvik_sessions (id, user_id, created_at, expires_at, sliding, data, purge_hour)
-			VALUES ('control', 'worker', now(), now(), true, '{}', 0)})
-		: (q{INSERT INTO users_owner.users VALUES ('new')}, 'SELECT FROM users_owner.other'));
+	# That plants go off at all: where their owner uses the tables.
+	my @tables = split /\n/, $node->safe_psql('postgres', qq{
+		SELECT oid::regclass FROM pg_class
+		WHERE relnamespace = '$owner'::regnamespace AND relkind IN ('r', 'p', 'v')});
+	my $use = $round{on} eq 'sessions' ? q{
+		INSERT INTO public.narvik_sessions (id, user_id, created_at, expires_at, sliding, data, purge_hour)
+			VALUES ('control', 'worker', now(), now(), true, '{}', 0);
+		UPDATE public.narvik_sessions SET sliding = false;
+		TABLE public.narvik_sessions;
+		DELETE FROM public.narvik_sessions}
+	  : q{INSERT INTO users_owner.users VALUES ('new')};
+	run_as($owner, 'control', join ';', map { "BEGIN; $_; SET CONSTRAINTS ALL IMMEDIATE; ROLLBACK" }
+		$use, $round{control} // (), map { ("TABLE $_", "DELETE FROM $_") } @tables);
 
 	my @ran = planted_ran();
-	my %wrong = map { ($_->[0] =~ /^call (\d+)$/ ? $wanted[$1]->[0] : $_->[0]) . " as $_->[2]" => 1 }
+	my %wrong = map { ($_->[0] =~ /^call (\d+)$/ ? $wanted[$1]->[0] : $_->[0]) . ": $_->[1] as $_->[2]" => 1 }
 	  grep { $_->[2] ne $owner } @ran;
-	is(join("\n", sort keys %wrong), '', "$plant: runs as the owner of the table and nobody else");
-	ok((grep { $_->[0] eq 'control' && $_->[1] eq $plant } @ran), "$plant: goes off");
+	is(join("\n", sort keys %wrong), '', "$name: run as the owner of the table and nobody else");
+	is_deeply([ sort keys %{ { map { $_->[1] => 1 } grep { $_->[0] eq 'control' } @ran } } ],
+		[ sort keys %plants ], "$name: go off");
 	is($node->safe_psql('postgres', q{SELECT string_agg(rolname, ' ') FROM pg_roles WHERE rolname ~ 'owner$' AND rolsuper}),
-		'', "$plant: makes nobody a superuser");
-	is_deeply(
-		[ map { "$wanted[$_]->[0]: $answers[$_]->{answer}" } 0 .. $#wanted ],
-		[ map { my $got = $answers[$_]->{answer};
-				"$wanted[$_]->[0]: " . ($got =~ $may_refuse ? $got : $wanted[$_]->[1]) } 0 .. $#wanted ],
-		"$plant: every function answers");
-	is_deeply(
-		[ map { "$wanted[$_]->[0]: $answers[$_]->{left}" } grep { $answers[$_]->{left} ne $nothing } 0 .. $#wanted ],
-		[], "$plant: leaves nothing behind in the superuser's connection");
+		'', "$name: make nobody a superuser");
+	is( join("\n", map { "$wanted[$_]->[0]: $answers[$_]->{answer}" } 0 .. $#wanted),
+		join("\n", map { my $got = $answers[$_]->{answer};
+				"$wanted[$_]->[0]: " . ($got =~ $may_refuse ? $got : $wanted[$_]->[1]) } 0 .. $#wanted),
+		"$name: every function answers");
+	is( join("\n", map { "$wanted[$_]->[0]: $answers[$_]->{left}" }
+			  grep { $answers[$_]->{left} ne $nothing } 0 .. $#wanted),
+		'', "$name: leave nothing behind in the superuser's connection");
 	is_deeply(evaluated_on_the_users('ENABLE'), evaluated_on_the_users('DISABLE'),
-		"$plant: narvik's triggers evaluate nothing that a superuser's statement on the users does not anyway")
-	  if $owner eq 'users_owner';
-	if ($more{refused})
-	{
-		like($visit, qr/^3 purged$|not as extension "narvik" made it|cannot fire deferred trigger/,
-			"$plant: the purge worker purges, or says what keeps it");
-	}
-	else
-	{
-		is($visit, '3 purged', "$plant: the purge worker purges");
-	}
+		"$name: narvik's triggers evaluate nothing that a superuser's statement on the users does not anyway")
+	  if $round{on} eq 'users';
+	like($visit,
+		$round{refused} ? qr/^3 purged$|not as extension "narvik" made it|cannot fire deferred trigger/ : qr/^3 purged$/,
+		"$name: the purge worker purges, or says what keeps it");
 	return;
 }
 
-try_plant('sessions_owner', @$_) foreach @on_sessions;
-try_plant('users_owner', @$_) foreach @on_users;
+try_round(%$_) foreach @rounds;
 
 $node->stop;
 done_testing();
