@@ -434,9 +434,9 @@ sub try_round
 		INSERT INTO public.narvik_sessions (id, user_id, created_at, expires_at, sliding, data, purge_hour)
 			VALUES ('control', 'worker', now(), now(), true, '{}', 0);
 		UPDATE public.narvik_sessions SET sliding = false;
-		TABLE public.narvik_sessions;
 		DELETE FROM public.narvik_sessions}
 	  : q{INSERT INTO users_owner.users VALUES ('new')};
+	push @tables, 'public.narvik_sessions' if $round{on} eq 'sessions';
 	run_as($owner, 'control', join ';', map { "BEGIN; $_; SET CONSTRAINTS ALL IMMEDIATE; ROLLBACK" }
 		$use, $round{control} // (), map { ("TABLE $_", "DELETE FROM $_") } @tables);
 
