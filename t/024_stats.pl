@@ -153,6 +153,24 @@ $node->poll_query_until('other', 'SELECT purge_runs = 1 FROM narvik_stats') or d
 is_deeply({ counts('other') }, { (map { $_ => 0 } @counters), purge_runs => 1 },
 	'another database has counters of its own');
 
+# A message that is too long is cut, between two characters.
+$node->safe_psql('postgres', q{CREATE DATABASE words TEMPLATE template0 ENCODING 'UTF8'});
+$node->safe_psql(
+	'words', q{
+	SET client_min_messages = warning;
+	CREATE EXTENSION narvik CASCADE;
+	CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+	BEGIN
+		RAISE EXCEPTION '%', repeat(chr(228), 300);
+	END $$;
+	CREATE TRIGGER refuse BEFORE DELETE ON narvik_sessions FOR EACH ROW EXECUTE FUNCTION refuse()});
+save_expired($node, 'words', 1);
+$node->reload;
+$node->poll_query_until('words', 'SELECT last_purge_error IS NOT NULL FROM narvik_stats') or die 'no visit';
+my ($failed, $message, $error) = $node->psql('words', q{SET client_encoding = 'LATIN1'; SELECT last_purge_error FROM narvik_stats});
+is($error, '', 'a message that was cut can be read under another client encoding');
+is(unpack('H*', $message), 'e4' x 127, 'it has as many whole characters as there is room for');
+
 # ---- adding up --------------------------------------------------------------
 
 set_by_reload($node, 'narvik.purge = off');
