@@ -79,7 +79,7 @@ SELECT how, s AS statement, a.who, a.session FROM unnest('{expire,remove}'::text
 ORDER BY how, s;
 -- Expired sessions deleted, its own among them or not.
 SELECT s AS statement, a.* FROM unnest(ARRAY[
-    'SELECT pg_temp.expire(), narvik_delete_all_expired_sessions()',
+    'DO $do$ BEGIN PERFORM pg_temp.expire(); PERFORM narvik_delete_all_expired_sessions(); END $do$',
     'SELECT narvik_delete_all_expired_sessions()']) s, pg_temp.after(s) a;
 -- Too old: by the setting, or by its age.
 SELECT age, s AS statement, a.* FROM unnest('{1h,3h}'::text[]) age, unnest(ARRAY[

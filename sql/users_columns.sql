@@ -43,7 +43,7 @@ END $$;
 -- Names: every alias that a statement of narvik's has or had, the table's own name,
 -- other names that mean something, mixed case, and what needs quoting.
 SELECT name, t.* FROM unnest(ARRAY['narvik_linked_user', 'Narvik_Linked_User', 'regress_users', 'users', 'u', 'U', 'k',
-    's', 't', 'x', 'r', 'a', 'b', 'l', 'o', 'n', 'key', 'row', 'user', 'user_id', 'session', 'session_id', 'narvik_sessions',
+    's', 't', 'x', 'r', 'a', 'b', 'c', 'l', 'o', 'n', 'narvik_counts', 'key', 'row', 'user', 'user_id', 'session', 'session_id', 'narvik_sessions',
     'narvik_session', 'public', 'pg_catalog', 'format', 'count', 'old', 'new', 'value', '*', '$1', 'a b', 'ö', '"', '%s']) name,
     pg_temp.try(format('id int PRIMARY KEY, name text, %I int DEFAULT 5', name)) t;
 -- The key itself.
