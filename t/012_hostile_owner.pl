@@ -435,6 +435,7 @@ sub try_round
 			VALUES ('control', 'worker', now(), now(), true, '{}', 0);
 		UPDATE public.narvik_sessions SET sliding = false;
 		TABLE public.narvik_sessions;
+		ANALYZE public.narvik_sessions;
 		DELETE FROM public.narvik_sessions}
 	  : q{INSERT INTO users_owner.users VALUES ('new')};
 	run_as($owner, 'control', join ';', map { "BEGIN; $_; SET CONSTRAINTS ALL IMMEDIATE; ROLLBACK" }
