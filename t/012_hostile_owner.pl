@@ -98,8 +98,6 @@ my @rounds = (
 			'index on an expression' => 'CREATE INDEX ON public.narvik_sessions ((EVIL(user_id)))',
 			'expression behind purge_hour' => 'CREATE INDEX ON public.narvik_sessions (purge_hour, (EVIL(user_id)))',
 			'exclusion constraint on an expression' => "$T ADD EXCLUDE ((EVIL(user_id)) WITH =, seq WITH =)",
-			'statistics on an expression' =>
-			  'CREATE STATISTICS sessions_owner.s ON (EVIL(user_id)), seq FROM public.narvik_sessions',
 			'check constraint' => "$T ADD CHECK (EVIL(user_id))",
 			'default' => "$T ADD more1 boolean, ALTER more1 SET DEFAULT EVIL(now()::text)",
 			'generated column' => "$T ADD more2 boolean GENERATED ALWAYS AS (EVIL(user_id)) STORED",
