@@ -98,6 +98,8 @@ my @rounds = (
 			'index on an expression' => 'CREATE INDEX ON public.narvik_sessions ((EVIL(user_id)))',
 			'expression behind purge_hour' => 'CREATE INDEX ON public.narvik_sessions (purge_hour, (EVIL(user_id)))',
 			'exclusion constraint on an expression' => "$T ADD EXCLUDE ((EVIL(user_id)) WITH =, seq WITH =)",
+			'statistics on an expression' =>
+			  'CREATE STATISTICS sessions_owner.s ON (EVIL(user_id)), seq FROM public.narvik_sessions',
 			'check constraint' => "$T ADD CHECK (EVIL(user_id))",
 			'default' => "$T ADD more1 boolean, ALTER more1 SET DEFAULT EVIL(now()::text)",
 			'generated column' => "$T ADD more2 boolean GENERATED ALWAYS AS (EVIL(user_id)) STORED",
@@ -190,6 +192,17 @@ my @rounds = (
 		on => 'users',
 		users => 'CREATE DOMAIN users_owner.key AS text; CREATE TABLE users_owner.users (id users_owner.key PRIMARY KEY)',
 		plants => { 'constraint of the type of the key' => 'ALTER DOMAIN users_owner.key ADD CHECK (EVIL(VALUE))' }
+	},
+	# A type of somebody else's than the users': a user id is turned into a key
+	# without its checks.
+	{
+		on => 'sessions', judge_users => 0,
+		users => 'CREATE DOMAIN users_owner.key AS text; RESET ROLE;
+			ALTER DOMAIN users_owner.key OWNER TO sessions_owner; SET ROLE users_owner;
+			CREATE TABLE users_owner.users (id users_owner.key PRIMARY KEY)',
+		plants => { "constraint of the type of the key, which is somebody else's" =>
+			'ALTER DOMAIN users_owner.key ADD CHECK (EVIL(VALUE))' },
+		control => q{SELECT 'x'::users_owner.key}
 	},
 	{
 		on => 'users',
@@ -401,15 +414,16 @@ sub try_round
 	my $may_refuse = $round{refused} // qr/(?!)/;
 	my @wanted = @calls;
 	splice @wanted, -1, 0, [ q{SELECT narvik_link_users('users_owner.other')}, $round{link} ] if $round{link};
-	push @wanted, @on_the_users if $round{on} eq 'sessions';
+	push @wanted, @on_the_users if $round{on} eq 'sessions' && ($round{judge_users} // 1);
 
 	settle($round{users} // 'CREATE TABLE users_owner.users (id text PRIMARY KEY)');
 	foreach my $plant (sort keys %plants)
 	{
 		my $sql = $plants{$plant};
-		$sql =~ s/EVIL\(\)/$owner.evil('$plant')/g;
-		$sql =~ s/EVIL\(((?:[^()]|\(\))*)\)/($owner.evil('$plant') AND $owner.evil('$plant', $1))/g;
-		$sql =~ s/\bTRIGGER(?=;|\s*\z)/EXECUTE FUNCTION $owner.evil_trigger('$plant')/g;
+		my $name = $plant =~ s/'/''/gr;
+		$sql =~ s/EVIL\(\)/$owner.evil('$name')/g;
+		$sql =~ s/EVIL\(((?:[^()]|\(\))*)\)/($owner.evil('$name') AND $owner.evil('$name', $1))/g;
+		$sql =~ s/\bTRIGGER(?=;|\s*\z)/EXECUTE FUNCTION $owner.evil_trigger('$name')/g;
 		my (undef, undef, $err) = run_as($owner, 'setup', "SET client_min_messages = error;\n$sql");
 		BAIL_OUT("cannot plant '$plant': $err") if $err;
 	}
