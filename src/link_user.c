@@ -7,10 +7,10 @@
  * do: it cannot vanish before the session is committed, and whoever deletes it
  * afterwards sees the session.
  *
- * The users table is read as its owner (sql.c), as foreign keys do, and so are
- * user ids turned into keys: the key may be of a domain, whose checks are the
- * owner's code.  What SPI returns is looked at only if it has the type that
- * was asked for.  Column names in the SQL are qualified, and a row is asked
+ * The users table is read as its owner (sql.c), as foreign keys do.  A user id
+ * becomes a key without the checks of a domain, which are code of the domain's
+ * owner.  What SPI returns is looked at only if it has the type that was asked
+ * for.  Column names in the SQL are qualified, and a row is asked
  * for by alias.*, so that no column's name can stand for something else.
  */
 #include "postgres.h"
@@ -50,7 +50,10 @@ parse_key(const NarvikLink *link, const text *user_id, Datum *key)
 	volatile bool parsed = true;
 	volatile Datum value = (Datum) 0;
 
-	/* The checks of a domain are not asked: they are code of the domain's owner. */
+	/*
+	 * The checks of a domain are not asked: they are code of the domain's
+	 * owner.
+	 */
 	getTypeInputInfo(getBaseType(link->key_type), &function, &param);
 
 	BeginInternalSubTransaction(NULL);
