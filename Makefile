@@ -16,6 +16,8 @@ OBJS = \
 	src/cookie_functions.o \
 	src/link_user.o \
 	src/link.o \
+	src/store_list.o \
+	src/store_lock.o \
 	src/store_read.o \
 	src/store_touch.o \
 	src/store_write.o \

@@ -46,7 +46,7 @@ extern bool narvik_slot_has_id(TupleTableSlot *slot, const unsigned char *id);
 typedef enum
 {
 	NARVIK_DONE,
-	NARVIK_BUSY,				/* somebody else has the row */
+	NARVIK_BUSY,				/* somebody else has the row, or it cannot be written */
 	NARVIK_CHANGED				/* the row is not what was read any more */
 } NarvikTouch;
 
@@ -70,9 +70,11 @@ extern int64 narvik_store_delete_for_user(const text *user_id,
 extern void narvik_store_rename_user(const text *old_id, const text *new_id);
 extern int64 narvik_store_delete_all(void);
 extern int64 narvik_store_delete_expired(TimestampTz now);
+
+/* store_list.c */
 extern void narvik_store_list_for_user(const text *user_id, TimestampTz now,
-									   const int32 *max_rows,
-									   const TimestampTz *created_before,
+									   int32 max_rows,
+									   TimestampTz created_before,
 									   Tuplestorestate *rows);
 extern Tuplestorestate *narvik_store_count_by_user(TupleDesc *desc);
 

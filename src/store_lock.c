@@ -20,13 +20,14 @@
 
 #include "access/table.h"
 #include "access/xact.h"
+#include "catalog/pg_type_d.h"
 #include "common/hashfn.h"
 #include "executor/tuptable.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
 #include "utils/array.h"
-#include "catalog/pg_type_d.h"
+#include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
@@ -149,22 +150,46 @@ typedef struct Look
 static Datum
 lock_result(Relation rel, TupleTableSlot *slot, Look *look)
 {
-	Datum	   *tids = palloc(SPI_processed * sizeof(Datum));
+	ItemPointerData *tids = palloc(SPI_processed * sizeof(ItemPointerData));
+	Datum	   *datums = palloc(SPI_processed * sizeof(Datum));
 	int			n = 0;
 
 	for (uint64 row = 0; row < SPI_processed; row++)
 	{
-		ItemPointer tid = palloc(sizeof(ItemPointerData));
-
 		look->last_seq = DatumGetInt64(narvik_run_column(row, 1));
-		*tid = *(ItemPointer) DatumGetPointer(narvik_run_column(row, 2));
-		if (lock_row(rel, tid, LockTupleExclusive, slot) == TM_Ok)
-			tids[n++] = PointerGetDatum(tid);
+		tids[n] = *(ItemPointer) DatumGetPointer(narvik_run_column(row, 2));
+		if (lock_row(rel, &tids[n], LockTupleExclusive, slot) == TM_Ok)
+		{
+			datums[n] = PointerGetDatum(&tids[n]);
+			n++;
+		}
 	}
 	look->found += SPI_processed;
-	return PointerGetDatum(construct_array(tids, n, TIDOID,
+	return PointerGetDatum(construct_array(datums, n, TIDOID,
 										   sizeof(ItemPointerData), false,
 										   TYPALIGN_SHORT));
+}
+
+/* The next rows of the cursor; false if there are none. */
+static bool
+change_batch(Relation rel, TupleTableSlot *slot, Portal found,
+			 NarvikStatement *change, Datum *values, const char *nulls, Look *look)
+{
+	MemoryContext batch;
+	MemoryContext old;
+
+	SPI_cursor_fetch(found, true, ROWS_AT_A_TIME);
+	if (SPI_processed == 0)
+		return false;
+	batch = AllocSetContextCreate(CurrentMemoryContext, "narvik rows to change",
+								  ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(batch);
+	values[0] = lock_result(rel, slot, look);
+	SPI_freetuptable(SPI_tuptable);
+	look->changed += narvik_run_count(change, values, nulls, NARVIK_NEWEST_STATE);
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(batch);
+	return true;
 }
 
 static Look
@@ -175,21 +200,13 @@ change_rows_once(NarvikStatement *find, NarvikStatement *change,
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
 	Look		look = {0};
 	NarvikRun	run;
-	Portal		portal = narvik_run_cursor(&run, find, values, nulls, how);
+	Portal		found;
 
-	for (;;)
-	{
-		SPITupleTable *rows;
-
-		SPI_cursor_fetch(portal, true, ROWS_AT_A_TIME);
-		if (SPI_processed == 0)
-			break;
-		rows = SPI_tuptable;
-		values[0] = lock_result(rel, slot, &look);
-		SPI_freetuptable(rows);
-		look.changed += narvik_run_count(change, values, nulls, NARVIK_NEWEST_STATE);
-	}
-	SPI_cursor_close(portal);
+	values[0] = PointerGetDatum(construct_empty_array(TIDOID));
+	found = narvik_run_cursor(&run, find, values, nulls, how | NARVIK_NEWEST_STATE);
+	while (change_batch(rel, slot, found, change, values, nulls, &look))
+		CHECK_FOR_INTERRUPTS();
+	SPI_cursor_close(found);
 	narvik_run_end(&run);
 	ExecDropSingleTupleTableSlot(slot);
 	table_close(rel, NoLock);

@@ -71,15 +71,10 @@ prepare(NarvikRun *run, NarvikStatement *statement, int how)
 
 /* Results are read by number: each column must be what is read. */
 static void
-check_result(const NarvikStatement *statement)
+check_result(const NarvikStatement *statement, TupleDesc desc)
 {
-	TupleDesc	desc;
-	bool		as_expected;
+	bool		as_expected = desc->natts == statement->ncolumns;
 
-	if (statement->ncolumns == 0)
-		return;
-	desc = SPI_tuptable->tupdesc;
-	as_expected = desc->natts == statement->ncolumns;
 	for (int i = 0; as_expected && i < desc->natts; i++)
 		as_expected = TupleDescAttr(desc, i)->atttypid == statement->columns[i];
 	if (!as_expected)
@@ -106,7 +101,8 @@ narvik_run_begin(NarvikRun *run, NarvikStatement *statement, Datum *values,
 	if (result < 0)
 		elog(ERROR, "could not execute \"%s\": %s", statement->text,
 			 SPI_result_code_string(result));
-	check_result(statement);
+	if (statement->ncolumns > 0)
+		check_result(statement, SPI_tuptable->tupdesc);
 }
 
 void
@@ -143,6 +139,7 @@ narvik_run_cursor(NarvikRun *run, NarvikStatement *statement, Datum *values,
 	PushActiveSnapshot(how & NARVIK_NEWEST_STATE ? GetLatestSnapshot() : GetActiveSnapshot());
 	portal = SPI_cursor_open(NULL, statement->plan, values, nulls, true);
 	PopActiveSnapshot();
+	check_result(statement, portal->tupDesc);
 	return portal;
 }
 
@@ -179,14 +176,16 @@ narvik_run_into(NarvikStatement *statement, Datum *values, const char *nulls,
 	options.params = make_params(statement, values, nulls);
 	options.read_only = true;
 	options.dest = CreateDestReceiver(DestTuplestore);
+	/* Detoasted: the rows may be gone before the answer is read. */
 	SetTuplestoreDestReceiverParams(options.dest, rows, run.caller_context,
-									false, NULL, NULL);
+									true, NULL, NULL);
 	PushActiveSnapshot(how & NARVIK_NEWEST_STATE ? GetLatestSnapshot() : GetActiveSnapshot());
 	if (SPI_execute_plan_extended(statement->plan, &options) < 0)
 		elog(ERROR, "could not execute \"%s\"", statement->text);
 	PopActiveSnapshot();
 
 	source = linitial(SPI_plan_get_plan_sources(statement->plan));
+	check_result(statement, source->resultDesc);
 	spi_context = MemoryContextSwitchTo(run.caller_context);
 	desc = CreateTupleDescCopy(source->resultDesc);
 	MemoryContextSwitchTo(spi_context);

@@ -1,6 +1,6 @@
 /*
  * store_write.c
- *		The sessions in the table: the SQL that writes and lists them.
+ *		The sessions in the table: the SQL that writes them.
  *
  * Writes are SQL statements with kept plans, so constraints, triggers, indexes
  * and concurrent updates are PostgreSQL's business.  They say ONLY: a table
@@ -78,9 +78,12 @@ static NarvikStatement delete_session = {
 
 /*
  * Pairs for narvik_change_rows(): what finds the rows in the order of seq, and
- * what changes them once they are locked.
+ * what changes them once they are locked.  OFFSET 0 keeps the planner from
+ * reading the whole index on seq for the order's sake.
  */
-#define FIND(conditions) "SELECT seq, ctid FROM ONLY %s WHERE " conditions " ORDER BY seq"
+#define FIND(conditions) \
+	"SELECT seq, ctid FROM (SELECT seq, ctid FROM ONLY %s" \
+	" WHERE " conditions " OFFSET 0) AS found ORDER BY seq"
 #define CHANGE(action, conditions) action " WHERE ctid = ANY ($1) AND " conditions
 #define FOUND .ncolumns = 2, .columns = {INT8OID, TIDOID}
 
@@ -179,21 +182,6 @@ static NarvikStatement delete_over_age = {
 	.cursor_options = CURSOR_OPT_GENERIC_PLAN
 };
 
-/* The columns of narvik_session. */
-static NarvikStatement list_for_user = {
-	.text = "SELECT pg_catalog.encode(id, 'hex'), user_id, created_at, expires_at,"
-	" data, false, false, false FROM ONLY %s"
-	" WHERE user_id = $1 AND expires_at > $2 AND created_at > $3"
-	" AND ($4 IS NULL OR created_at < $4)"
-	" ORDER BY created_at DESC, seq DESC LIMIT $5",
-	.nparams = 5,
-	.params = {TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID}
-};
-
-static NarvikStatement count_by_user = {
-	.text = "SELECT user_id, pg_catalog.count(*) FROM ONLY %s GROUP BY user_id"
-};
-
 /* ---- values ------------------------------------------------------------- */
 
 static Datum
@@ -252,7 +240,7 @@ session_from_result(const NarvikRun *run, uint64 row, NarvikSession *session)
  * ended by other means than their id or user.
  */
 static void
-end_dead_identity(TimestampTz now)
+end_expired_identity(TimestampTz now)
 {
 	unsigned char id[NARVIK_ID_BYTES];
 	NarvikSession session;
@@ -284,7 +272,7 @@ make_room(const NarvikSession *newcomer)
 	values[4] = Int64GetDatum(narvik_max_sessions_per_user - 1);
 	if (narvik_change_rows(&find_oldest_of_user, &delete_oldest_of_user,
 						   values, NULL, 0) > 0)
-		end_dead_identity(now);
+		end_expired_identity(now);
 }
 
 void
@@ -348,7 +336,10 @@ narvik_store_update_id(const unsigned char *old_id, const unsigned char *new_id,
 	bool		found;
 
 	if (!narvik_lock_session(old_id, LockTupleNoKeyExclusive, &tid))
+	{
+		narvik_identity_session_ended(old_id);
 		return false;
+	}
 	values[0] = PointerGetDatum(&tid);
 	values[1] = id_datum(new_id);
 	values[2] = TimestampTzGetDatum(now);
@@ -402,7 +393,10 @@ narvik_store_update_data(const unsigned char *id, Jsonb *patch, TimestampTz now)
 	Jsonb	   *data = NULL;
 
 	if (!narvik_lock_session(id, LockTupleNoKeyExclusive, &tid))
+	{
+		narvik_identity_session_ended(id);
 		return NULL;
+	}
 	values[0] = PointerGetDatum(&tid);
 	values[1] = JsonbPGetDatum(patch);
 	values[2] = null_keys(patch);
@@ -483,51 +477,6 @@ narvik_store_delete_expired(TimestampTz now)
 		deleted += narvik_change_rows(&find_over_age, &delete_over_age, values,
 									  NULL, NARVIK_WITHOUT_INDEX);
 	}
-	end_dead_identity(now);
+	end_expired_identity(now);
 	return deleted;
-}
-
-/* ---- lists -------------------------------------------------------------- */
-
-/*
- * The live sessions of a user, newest first, as narvik_sessions.  NULL for no
- * limit.
- */
-void
-narvik_store_list_for_user(const text *user_id, TimestampTz now,
-						   const int32 *max_rows, const TimestampTz *created_before,
-						   Tuplestorestate *rows)
-{
-	Datum		values[5] = {(Datum) 0};
-	char		nulls[] = "   nn";
-
-	values[0] = PointerGetDatum(user_id);
-	values[1] = TimestampTzGetDatum(now);
-	values[2] = TimestampTzGetDatum(narvik_oldest_allowed(now));
-	if (created_before != NULL)
-	{
-		values[3] = TimestampTzGetDatum(*created_before);
-		nulls[3] = ' ';
-	}
-	if (max_rows != NULL)
-	{
-		values[4] = Int64GetDatum(*max_rows);
-		nulls[4] = ' ';
-	}
-	(void) narvik_run_into(&list_for_user, values, nulls, NARVIK_READ_ONLY, rows);
-}
-
-/*
- * How many sessions each user has, as rows (user_id text, n bigint), in the
- * newest state.
- */
-Tuplestorestate *
-narvik_store_count_by_user(TupleDesc *desc)
-{
-	Tuplestorestate *counts = tuplestore_begin_heap(true, false, work_mem);
-
-	*desc = narvik_run_into(&count_by_user, NULL, NULL,
-							NARVIK_READ_ONLY | NARVIK_NEWEST_STATE | NARVIK_WITHOUT_INDEX,
-							counts);
-	return counts;
 }
