@@ -352,6 +352,8 @@ narvik_store_update_id(const unsigned char *old_id, const unsigned char *new_id,
 		memcpy(session->id, new_id, NARVIK_ID_BYTES);
 		narvik_identity_session_rotated(old_id, new_id);
 	}
+	else
+		narvik_identity_session_ended(old_id);
 	narvik_run_end(&run);
 	return found;
 }
@@ -405,6 +407,8 @@ narvik_store_update_data(const unsigned char *id, Jsonb *patch, TimestampTz now)
 	narvik_run_begin(&run, &update_data, values, NULL, NARVIK_NEWEST_STATE);
 	if (SPI_processed > 0)
 		data = DatumGetJsonbP(narvik_run_column_copy(&run, 0, 1));
+	else
+		narvik_identity_session_ended(id);
 	narvik_run_end(&run);
 	return data;
 }
