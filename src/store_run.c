@@ -50,7 +50,8 @@ make_plan(NarvikStatement *statement, Relation rel)
  *
  * Sequential scans are off because a plan made while the table was small is
  * kept until statistics change, and the table may grow fast.  What reads the
- * whole table needs them, but not the JIT compiler, which high costs invite.
+ * whole table needs them.  Nothing needs the JIT compiler, which high costs
+ * invite.
  */
 static void
 prepare(NarvikRun *run, NarvikStatement *statement, int how)
@@ -61,9 +62,8 @@ prepare(NarvikRun *run, NarvikStatement *statement, int how)
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	narvik_become_owner(rel, &run->caller);
-	if (how & NARVIK_WITHOUT_INDEX)
-		narvik_set_for_owner("jit", "off");
-	else
+	narvik_set_for_owner("jit", "off");
+	if (!(how & NARVIK_WITHOUT_INDEX))
 		narvik_set_for_owner("enable_seqscan", "off");
 	make_plan(statement, rel);
 	table_close(rel, NoLock);
