@@ -6,24 +6,28 @@
 MODULE_big = narvik
 OBJS = \
 	src/narvik.o \
-	src/users.o \
+	src/link_make.o \
+	src/link_trigger.o \
 	src/grants.o \
 	src/session.o \
 	src/callbacks.o \
 	src/worker.o \
 	src/purge.o \
 	src/cookie_functions.o \
-	src/store.o \
+	src/link_user.o \
+	src/link.o \
+	src/store_read.o \
+	src/store_touch.o \
+	src/store_write.o \
+	src/store_sweep.o \
+	src/store_run.o \
 	src/stats.o \
 	src/identity.o \
-	src/link.o \
-	src/statements.o \
-	src/sweep.o \
-	src/run.o \
 	src/relation.o \
 	src/policy.o \
 	src/token.o \
 	src/call.o \
+	src/sql.o \
 	src/cookie.o \
 	src/encoding.o
 

@@ -8,13 +8,15 @@
  * Looked up by hash: a hash index on the 32-byte id is half the size of a
  * btree and quicker to search.  Hash indexes cannot be UNIQUE, so the
  * exclusion constraint keeps ids unique; the identity primary key is there
- * for logical replication.  A tenth of each page stays free for HOT updates:
+ * for logical replication.  User ids are compared byte by byte: an upgrade of
+ * the C library changes other collations, and rows could not be found any
+ * more.  A tenth of each page stays free for HOT updates:
  * every extension is one, but for those that change purge_hour.
  */
 CREATE TABLE narvik_sessions (
 	seq			bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
 	id			bytea NOT NULL,
-	user_id		text NOT NULL,
+	user_id		text COLLATE pg_catalog."C" NOT NULL,
 	created_at	timestamptz NOT NULL,
 	expires_at	timestamptz NOT NULL,
 	lifetime	interval,

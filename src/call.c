@@ -10,7 +10,6 @@
 
 #include "access/htup_details.h"
 #include "catalog/pg_type_d.h"
-#include "executor/spi.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "nodes/execnodes.h"
@@ -19,6 +18,7 @@
 #include "utils/typcache.h"
 
 #include "call.h"
+#include "token.h"
 
 /* narvik_session; narvik_created_session has the token in front. */
 #define SESSION_COLUMNS	7
@@ -111,12 +111,7 @@ static void
 session_values(const NarvikSession *session, bool is_new, bool extended,
 			   Datum *values)
 {
-	text	   *hex = (text *) palloc(VARHDRSZ + NARVIK_ID_CHARS);
-
-	SET_VARSIZE(hex, VARHDRSZ + NARVIK_ID_CHARS);
-	narvik_print_id(session->id, VARDATA(hex));
-
-	values[0] = PointerGetDatum(hex);
+	values[0] = PointerGetDatum(narvik_id_text(session->id));
 	values[1] = PointerGetDatum(session->user_id);
 	values[2] = TimestampTzGetDatum(session->terms.created_at);
 	values[3] = TimestampTzGetDatum(session->terms.expires_at);
@@ -250,18 +245,4 @@ narvik_created_session_row(FunctionCallInfo fcinfo, const text *token,
 	session_values(session, true, false, &values[1]);
 	tuplestore_putvalues(info->setResult, info->expectedDesc, values, nulls);
 	return (Datum) 0;
-}
-
-/* ---- SQL ---------------------------------------------------------------- */
-
-/* Run a utility command as the caller; all names in it are qualified. */
-void
-narvik_run_ddl(const char *sql)
-{
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	if (SPI_execute(sql, false, 0) != SPI_OK_UTILITY)
-		elog(ERROR, "could not execute \"%s\"", sql);
-	if (SPI_finish() != SPI_OK_FINISH)
-		elog(ERROR, "SPI_finish failed");
 }

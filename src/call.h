@@ -28,6 +28,4 @@ extern Datum narvik_created_session_row(FunctionCallInfo fcinfo,
 										const text *token,
 										const NarvikSession *session);
 
-extern void narvik_run_ddl(const char *sql);
-
 #endif							/* NARVIK_CALL_H */

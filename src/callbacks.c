@@ -11,12 +11,11 @@
 #include "postgres.h"
 #include "compat.h"
 
-#include "access/xact.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 
 #include "call.h"
-#include "identity.h"
+#include "clock.h"
 #include "link.h"
 #include "stats.h"
 #include "store.h"
@@ -52,7 +51,7 @@ narvik_save_session(PG_FUNCTION_ARGS)
 				 errmsg("session ID must be %d hex digits", NARVIK_ID_CHARS)));
 	session.user_id = narvik_user_id_arg(fcinfo, 1);
 	session.data = narvik_data_arg(fcinfo, 3);
-	session.terms.created_at = GetCurrentStatementStartTimestamp();
+	session.terms.created_at = narvik_now();
 	session.terms.expires_at = narvik_expires_at_arg(fcinfo, 2);
 	session.terms.sliding = true;
 	session.terms.has_lifetime = false;
@@ -102,7 +101,7 @@ narvik_update_session_expiry(PG_FUNCTION_ARGS)
 
 	expires_at = narvik_expires_at_arg(fcinfo, 1);
 	PG_RETURN_BOOL(narvik_id_arg(fcinfo, 0, id) &&
-				   narvik_store_update_expiry(id, expires_at));
+				   narvik_store_update_expiry(id, expires_at, narvik_now()));
 }
 
 /*
@@ -120,7 +119,6 @@ narvik_delete_session(PG_FUNCTION_ARGS)
 	if (!narvik_id_arg(fcinfo, 0, id))
 		PG_RETURN_BOOL(false);
 	deleted = narvik_store_delete(id);
-	narvik_identity_session_ended(id);
 	narvik_count(NARVIK_INVALIDATED, deleted);
 	PG_RETURN_BOOL(deleted);
 }

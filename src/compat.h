@@ -10,8 +10,10 @@
 
 #include "access/genam.h"
 #include "access/tableam.h"
+#include "catalog/pg_namespace_d.h"
 #include "postmaster/bgworker.h"
 #include "storage/shmem.h"
+#include "utils/acl.h"
 #include "utils/hsearch.h"
 
 /* 16 moved the varlena macros out of postgres.h. */
@@ -19,45 +21,16 @@
 #include "varatt.h"
 #endif
 
-/*
- * Before 15 a prefix could not be reserved, only complained about; shared
- * memory was asked for while the library was loaded; and every function that
- * returns a set made its tuplestore itself.
- */
-#if PG_VERSION_NUM < 150000
-#include "funcapi.h"
-#include "miscadmin.h"
-
-#define MarkGUCPrefixReserved(prefix)	EmitWarningsOnPlaceholders(prefix)
-
-typedef void (*shmem_request_hook_type) (void);
-#define NARVIK_REQUEST_MEMORY(hook, previous)	((previous) = NULL, (hook) ())
-
-static inline void
-InitMaterializedSRF(FunctionCallInfo fcinfo, bits32 flags)
+/* Whether a role may use a schema; 16 made one function for all objects. */
+static inline AclResult
+narvik_schema_usage(Oid schema, Oid role)
 {
-	ReturnSetInfo *info = (ReturnSetInfo *) fcinfo->resultinfo;
-	MemoryContext caller;
-
-	(void) flags;
-	if (info == NULL || !IsA(info, ReturnSetInfo) ||
-		!(info->allowedModes & SFRM_Materialize))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("set-valued function called in context that cannot accept a set")));
-	caller = MemoryContextSwitchTo(info->econtext->ecxt_per_query_memory);
-	if (get_call_result_type(fcinfo, NULL, &info->setDesc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
-	info->setDesc = CreateTupleDescCopy(info->setDesc);
-	info->setResult = tuplestore_begin_heap((info->allowedModes & SFRM_Materialize_Random) != 0,
-											false, work_mem);
-	info->returnMode = SFRM_Materialize;
-	MemoryContextSwitchTo(caller);
-}
+#if PG_VERSION_NUM >= 160000
+	return object_aclcheck(NamespaceRelationId, schema, role, ACL_USAGE);
 #else
-#define NARVIK_REQUEST_MEMORY(hook, previous) \
-	((previous) = shmem_request_hook, shmem_request_hook = (hook))
+	return pg_namespace_aclcheck(schema, role, ACL_USAGE);
 #endif
+}
 
 /*
  * 18 added an argument for EXPLAIN's instrumentation, 19 one for scan

@@ -16,6 +16,7 @@
 
 #include "call.h"
 #include "relation.h"
+#include "sql.h"
 
 PG_FUNCTION_INFO_V1(narvik_grant);
 PG_FUNCTION_INFO_V1(narvik_revoke);

@@ -8,8 +8,8 @@
  * never hands it to the next client.  PREPARE TRANSACTION ends it too.
  *
  * What the transaction itself does to that session, or its user, happens to
- * the identity: the rooms above tell.  What others do meanwhile does not; who
- * asked stays the same.
+ * the identity: the store tells.  What others do meanwhile does not, unless
+ * the transaction asks for the session again and finds none.
  *
  * It follows savepoints as data does: each subtransaction that sets an
  * identity has a frame of its own, which its rollback removes and its release
@@ -28,6 +28,7 @@
 
 #include "encoding.h"
 #include "identity.h"
+#include "token.h"
 
 PG_FUNCTION_INFO_V1(narvik_current_user_id);
 PG_FUNCTION_INFO_V1(narvik_current_session_id);
@@ -159,6 +160,15 @@ narvik_identity_clear(void)
 	set_identity(NULL, NULL);
 }
 
+/* The session that is the identity; false if nobody is. */
+bool
+narvik_identity_session(unsigned char *id)
+{
+	if (is_somebody())
+		memcpy(id, top->session_id, NARVIK_ID_BYTES);
+	return is_somebody();
+}
+
 void
 narvik_identity_session_ended(const unsigned char *id)
 {
@@ -214,13 +224,8 @@ narvik_current_user_id(PG_FUNCTION_ARGS)
 Datum
 narvik_current_session_id(PG_FUNCTION_ARGS)
 {
-	text	   *hex;
-
 	(void) fcinfo;
 	if (!is_somebody())
 		PG_RETURN_NULL();
-	hex = (text *) palloc(VARHDRSZ + NARVIK_ID_CHARS);
-	SET_VARSIZE(hex, VARHDRSZ + NARVIK_ID_CHARS);
-	narvik_print_id(top->session_id, VARDATA(hex));
-	PG_RETURN_TEXT_P(hex);
+	PG_RETURN_TEXT_P(narvik_id_text(top->session_id));
 }

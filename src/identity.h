@@ -9,6 +9,7 @@ extern void narvik_identity_init(void);
 extern void narvik_identity_set(const text *user_id,
 								const unsigned char *session_id);
 extern void narvik_identity_clear(void);
+extern bool narvik_identity_session(unsigned char *id);
 extern void narvik_identity_session_ended(const unsigned char *id);
 extern void narvik_identity_session_rotated(const unsigned char *old_id,
 											const unsigned char *new_id);

@@ -19,15 +19,16 @@ typedef struct NarvikLink
 	Oid			key_type;
 } NarvikLink;
 
+/* link.c */
 extern void narvik_link_init(void);
 extern NarvikLink narvik_find_link(void);
 extern Relation narvik_open_link(LOCKMODE lockmode, NarvikLink *link);
-extern void narvik_check_user_exists(const text *user_id);
-extern bool narvik_parse_key(const NarvikLink *link, const text *user_id,
-							 Datum *key);
 extern text *narvik_print_key(const NarvikLink *link, Datum key);
 extern char *narvik_users_source(Relation users);
-extern char *narvik_key_condition(const NarvikLink *link, const char *row,
-								  const char *param);
+
+/* link_user.c */
+extern void narvik_check_user_exists(const text *user_id);
+extern bool narvik_fetch_user(const NarvikLink *link, Relation users,
+							  const text *user_id, Datum *row);
 
 #endif							/* NARVIK_LINK_H */

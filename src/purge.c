@@ -75,7 +75,7 @@ narvik_delete_all_expired_sessions(PG_FUNCTION_ARGS)
 
 	(void) fcinfo;
 	PreventCommandIfReadOnly("narvik_delete_all_expired_sessions()");
-	deleted = narvik_store_delete_expired(GetCurrentStatementStartTimestamp());
+	deleted = narvik_store_delete_expired(narvik_now());
 	narvik_count(NARVIK_PURGED, deleted);
 	PG_RETURN_INT64(deleted);
 }
@@ -130,7 +130,7 @@ purge_batch(Visit *visit)
 	if (may)
 	{
 		if (sweep->next == sweep->found)
-			narvik_store_find_expired(sweep, GetCurrentStatementStartTimestamp());
+			narvik_store_find_expired(sweep, narvik_now());
 		deleted = narvik_store_delete_found(sweep, purge_batch_size);
 	}
 	commit_transaction();

@@ -10,6 +10,9 @@
  * also verifies that the table is still the one narvik--1.0.sql made: the C
  * code reads columns by number, so a column dropped or retyped must end in an
  * error here and not in a crash there.
+ *
+ * Nothing here evaluates an expression of the table's: that would be code of
+ * its owner, run by whoever called.
  */
 #include "postgres.h"
 #include "compat.h"
@@ -19,17 +22,19 @@
 #include "catalog/dependency.h"
 #include "catalog/indexing.h"
 #include "catalog/pg_am_d.h"
-#include "catalog/pg_class_d.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_collation_d.h"
 #include "catalog/pg_depend.h"
 #include "catalog/pg_extension_d.h"
+#include "catalog/pg_index.h"
 #include "catalog/pg_proc_d.h"
 #include "catalog/pg_type_d.h"
 #include "commands/extension.h"
-#include "miscadmin.h"
 #include "utils/fmgroids.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/syscache.h"
 
 #include "relation.h"
 
@@ -39,35 +44,32 @@ typedef struct
 {
 	const char *name;
 	Oid			type;
-} ColumnType;
+	Oid			collation;
+} Column;
 
-static const ColumnType columns[Natts_narvik] = {
-	{"seq", INT8OID},
-	{"id", BYTEAOID},
-	{"user_id", TEXTOID},
-	{"created_at", TIMESTAMPTZOID},
-	{"expires_at", TIMESTAMPTZOID},
-	{"lifetime", INTERVALOID},
-	{"sliding", BOOLOID},
-	{"data", JSONBOID},
-	{"purge_hour", INT4OID}
+static const Column columns[Natts_narvik] = {
+	{"seq", INT8OID, InvalidOid},
+	{"id", BYTEAOID, InvalidOid},
+	{"user_id", TEXTOID, C_COLLATION_OID},
+	{"created_at", TIMESTAMPTZOID, InvalidOid},
+	{"expires_at", TIMESTAMPTZOID, InvalidOid},
+	{"lifetime", INTERVALOID, InvalidOid},
+	{"sliding", BOOLOID, InvalidOid},
+	{"data", JSONBOID, InvalidOid},
+	{"purge_hour", INT4OID, InvalidOid}
 };
 
-/*
- * What is known of the table.  The invalidation callback clears both flags;
- * "verified" is only set when a whole look at the table went by in between.
- */
+/* What is known of the table, until the invalidation callback ends that. */
+static bool table_is_known = false;
 static Oid	known_relid = InvalidOid;
 static Oid	known_id_index = InvalidOid;
-static bool unchanged = false;
-static bool verified = false;
 
 static void
 forget_relation(Datum arg, Oid relid)
 {
 	(void) arg;
 	if (relid == known_relid || relid == InvalidOid)
-		unchanged = verified = false;
+		table_is_known = false;
 }
 
 void
@@ -76,18 +78,11 @@ narvik_relation_init(void)
 	CacheRegisterRelcacheCallback(forget_relation, (Datum) 0);
 }
 
-static void
-report_missing_member(const char *what, const char *name)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("extension \"narvik\" has no %s \"%s\"", what, name),
-			 errhint("Undo the change, or drop the extension and create it again.")));
-}
+/* ---- members of the extension ------------------------------------------- */
 
 /*
- * A member of the extension by its name: a relation or a function, as the
- * class says.
+ * A member of the extension by its name, a relation or a function as the
+ * class says; InvalidOid if there is none.
  */
 static Oid
 find_member(Oid class, const char *name)
@@ -119,17 +114,42 @@ find_member(Oid class, const char *name)
 	}
 	systable_endscan(scan);
 	table_close(pg_depend, AccessShareLock);
+	return found;
+}
+
+static int
+undo_hint(void)
+{
+	return errhint("Undo the change, or drop the extension and create it again.");
+}
+
+static Oid
+find_table(void)
+{
+	Oid			found = find_member(RelationRelationId, TABLE_NAME);
 
 	if (!OidIsValid(found))
-		report_missing_member(class == RelationRelationId ? "table" : "function", name);
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("extension \"narvik\" has no table \"%s\"", TABLE_NAME),
+				 undo_hint()));
 	return found;
 }
 
 Oid
 narvik_find_function(const char *name)
 {
-	return find_member(ProcedureRelationId, name);
+	Oid			found = find_member(ProcedureRelationId, name);
+
+	if (!OidIsValid(found))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("extension \"narvik\" has no function \"%s\"", name),
+				 undo_hint()));
+	return found;
 }
+
+/* ---- the table ---------------------------------------------------------- */
 
 static void
 report_altered_table(const char *detail)
@@ -139,7 +159,7 @@ report_altered_table(const char *detail)
 			 errmsg("table \"%s\" is not as extension \"narvik\" made it",
 					TABLE_NAME),
 			 errdetail_internal("%s", detail),
-			 errhint("Undo the change, or drop the extension and create it again.")));
+			 undo_hint()));
 }
 
 /*
@@ -151,10 +171,10 @@ check_table(Relation rel)
 	TupleDesc	desc = RelationGetDescr(rel);
 
 	if (rel->rd_rel->relkind != RELKIND_RELATION)
-		report_altered_table("It is not an ordinary table.");
+		report_altered_table(_("It is not an ordinary table."));
 	/* A plan that a rule replaced does not notice when the rule is dropped. */
 	if (rel->rd_rules != NULL)
-		report_altered_table("It has rules.");
+		report_altered_table(_("It has rules."));
 
 	for (int i = 0; i < Natts_narvik; i++)
 	{
@@ -166,6 +186,9 @@ check_table(Relation rel)
 										  columns[i].name));
 		if (att->atttypid != columns[i].type || att->atttypmod != -1)
 			report_altered_table(psprintf(_("Column \"%s\" has another type."),
+										  columns[i].name));
+		if (att->attcollation != columns[i].collation)
+			report_altered_table(psprintf(_("Column \"%s\" has another collation."),
 										  columns[i].name));
 	}
 }
@@ -181,11 +204,29 @@ narvik_report_bad_column(const char *column)
 								  column));
 }
 
+static bool
+has_access_method(Oid index, Oid access_method)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(index));
+	bool		has = false;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		has = ((Form_pg_class) GETSTRUCT(tuple))->relam == access_method;
+		ReleaseSysCache(tuple);
+	}
+	return has;
+}
+
 /*
- * The hash index that both finds a session and keeps ids unique.
+ * An index that has all rows, by its access method and its first column.
+ * InvalidOid if there is none.
+ *
+ * Only the catalogs are read, and whether there is a predicate, not which:
+ * RelationGetIndexPredicate() would evaluate what is immutable in it.
  */
 static Oid
-find_id_index(Relation rel)
+find_index(Relation rel, Oid access_method, AttrNumber column, bool exclusion)
 {
 	List	   *indexes = RelationGetIndexList(rel);
 	ListCell   *cell;
@@ -193,64 +234,86 @@ find_id_index(Relation rel)
 
 	foreach(cell, indexes)
 	{
-		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
-		Form_pg_index form = index->rd_index;
+		HeapTuple	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(lfirst_oid(cell)));
+		Form_pg_index form;
 
-		if (index->rd_rel->relam == HASH_AM_OID &&
-			form->indisexclusion && form->indisvalid &&
-			form->indkey.values[0] == Anum_narvik_id &&
-			RelationGetIndexPredicate(index) == NIL)
-			found = RelationGetRelid(index);
-		index_close(index, AccessShareLock);
-		if (OidIsValid(found))
-			break;
+		if (!HeapTupleIsValid(tuple))
+			continue;
+		form = (Form_pg_index) GETSTRUCT(tuple);
+		if (!OidIsValid(found) && form->indisvalid &&
+			form->indkey.values[0] == column &&
+			(!exclusion || (form->indisexclusion && form->indimmediate)) &&
+			heap_attisnull(tuple, Anum_pg_index_indpred, NULL) &&
+			has_access_method(form->indexrelid, access_method))
+			found = form->indexrelid;
+		ReleaseSysCache(tuple);
 	}
 	list_free(indexes);
+	return found;
+}
+
+/* The hash index that both finds a session and keeps ids unique. */
+static Oid
+find_id_index(Relation rel)
+{
+	Oid			found = find_index(rel, HASH_AM_OID, Anum_narvik_id, true);
 
 	if (!OidIsValid(found))
-		report_altered_table("The hash exclusion constraint on column \"id\" is missing.");
+		report_altered_table(_("The hash exclusion constraint on column \"id\" is missing."));
 	return found;
 }
 
 /*
- * Open the table, as table_open() does; the caller closes it.  The index is
- * the one on id, not yet open.
+ * Open the table, as table_open() does; the caller closes it.  While it is
+ * open, its indexes can be neither dropped nor altered.
  *
- * Taking the lock can bring news of a change, so what is known is trusted
- * only if it is still there once the lock is held.
+ * Taking the lock can bring news of a change.  So what was found before is
+ * looked for again under the lock, and trusted if it is still the same.
  */
 Relation
-narvik_relation_open(LOCKMODE lockmode, Oid *id_index)
+narvik_relation_open(LOCKMODE lockmode)
 {
+	Oid			relid = table_is_known ? known_relid : find_table();
+
 	for (;;)
 	{
-		Relation	rel;
+		Relation	rel = try_table_open(relid, lockmode);
+		Oid			found;
 
-		CHECK_FOR_INTERRUPTS();
-		if (!verified)
-		{
-			known_relid = find_member(RelationRelationId, TABLE_NAME);
-			unchanged = true;
-		}
-
-		rel = try_table_open(known_relid, lockmode);
-		if (rel == NULL)
-		{
-			/* It was dropped while we waited for the lock. */
-			unchanged = verified = false;
-			continue;
-		}
-		if (unchanged && !verified)
+		if (rel != NULL && table_is_known)
+			return rel;
+		found = find_table();
+		if (rel != NULL && found == relid)
 		{
 			check_table(rel);
+			known_relid = relid;
 			known_id_index = find_id_index(rel);
-			verified = unchanged;
-		}
-		if (verified)
-		{
-			*id_index = known_id_index;
+			table_is_known = true;
 			return rel;
 		}
-		table_close(rel, lockmode);
+		if (rel != NULL)
+			table_close(rel, lockmode);
+		relid = found;
 	}
+}
+
+/*
+ * The index on the id.  The table was just opened, so it was looked for, and it
+ * stays for as long as the table is locked.
+ */
+Relation
+narvik_relation_open_id_index(void)
+{
+	return index_open(known_id_index, AccessShareLock);
+}
+
+/* The index that finds expired sessions without reading live ones. */
+Relation
+narvik_relation_open_hour_index(Relation rel)
+{
+	Oid			hour_index = find_index(rel, BTREE_AM_OID, Anum_narvik_purge_hour, false);
+
+	if (!OidIsValid(hour_index))
+		report_altered_table(_("The index on column \"purge_hour\" is missing."));
+	return index_open(hour_index, AccessShareLock);
 }

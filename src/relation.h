@@ -24,7 +24,9 @@ enum
 };
 
 extern void narvik_relation_init(void);
-extern Relation narvik_relation_open(LOCKMODE lockmode, Oid *id_index);
+extern Relation narvik_relation_open(LOCKMODE lockmode);
+extern Relation narvik_relation_open_id_index(void);
+extern Relation narvik_relation_open_hour_index(Relation rel);
 extern Oid	narvik_find_function(const char *name);
 extern void narvik_report_bad_column(const char *column);
 

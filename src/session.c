@@ -4,7 +4,7 @@
  *		authenticate, rotate, invalidate, list, change its data.
  *
  * Arguments in, policy, answer out.  The rules are policy.c's, the rows are
- * store.c's.  Time is the start of the client's statement.
+ * the store's.  Time is narvik_now().
  *
  * Only validation must never wait: it is the one function that every request
  * calls.  The others wait for row locks as any SQL statement does.
@@ -13,14 +13,16 @@
 #include "compat.h"
 
 #include "access/detoast.h"
+#include "access/table.h"
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/rel.h"
 
 #include "call.h"
+#include "clock.h"
 #include "identity.h"
 #include "link.h"
-#include "session.h"
 #include "stats.h"
 #include "store.h"
 #include "token.h"
@@ -30,6 +32,7 @@
 
 PG_FUNCTION_INFO_V1(narvik_create_session);
 PG_FUNCTION_INFO_V1(narvik_validate_session);
+PG_FUNCTION_INFO_V1(narvik_validate_user);
 PG_FUNCTION_INFO_V1(narvik_authenticate);
 PG_FUNCTION_INFO_V1(narvik_invalidate_session);
 PG_FUNCTION_INFO_V1(narvik_rotate_session);
@@ -79,7 +82,7 @@ narvik_create_session(PG_FUNCTION_ARGS)
 	session.data = narvik_data_arg(fcinfo, 1);
 	narvik_require_arg(fcinfo, 3, "sliding");
 	session.terms.sliding = PG_GETARG_BOOL(3);
-	session.terms.created_at = GetCurrentStatementStartTimestamp();
+	session.terms.created_at = narvik_now();
 	session.terms.has_lifetime = !PG_ARGISNULL(2);
 	if (session.terms.has_lifetime)
 		session.terms.lifetime = *PG_GETARG_INTERVAL_P(2);
@@ -125,18 +128,8 @@ verdict_on_change(Verdict verdict)
 static Verdict
 judge_expired(const NarvikSession *session)
 {
-	if (!may_write())
-		return EXPIRED;
-	switch (narvik_store_hold_for_delete(session))
-	{
-		case NARVIK_HELD:
-			narvik_store_delete_held(session);
-			break;
-		case NARVIK_CHANGED:
-			return verdict_on_change(EXPIRED);
-		case NARVIK_BUSY:
-			break;
-	}
+	if (may_write() && narvik_store_delete_if_free(session) == NARVIK_CHANGED)
+		return verdict_on_change(EXPIRED);
 	return EXPIRED;
 }
 
@@ -152,11 +145,9 @@ judge_live(NarvikSession *session, TimestampTz now)
 	if (!narvik_extension_due(&session->terms, now, &new_expires_at) ||
 		!may_write())
 		return VALID;
-	switch (narvik_store_hold_for_update(session))
+	switch (narvik_store_extend_if_free(session, new_expires_at))
 	{
-		case NARVIK_HELD:
-			if (!narvik_store_update_held(session, new_expires_at))
-				return VALID;
+		case NARVIK_DONE:
 			session->terms.expires_at = new_expires_at;
 			return EXTENDED;
 		case NARVIK_CHANGED:
@@ -168,22 +159,28 @@ judge_live(NarvikSession *session, TimestampTz now)
 }
 
 /*
- * Look a session up and decide, as the contract of validation says.
+ * Look a session up and decide, as the contract of validation says.  If it is
+ * not valid, it is not this transaction's identity any longer either.
  */
 static Verdict
 validate(const unsigned char *id, bool with_data, NarvikSession *session)
 {
-	TimestampTz now = GetCurrentStatementStartTimestamp();
+	TimestampTz now = narvik_now();
 	Verdict		verdict;
 
 	do
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (!narvik_store_find(id, NARVIK_NEWEST, with_data, session))
-			return UNKNOWN;
-		verdict = narvik_has_expired(&session->terms, now) ?
-			judge_expired(session) : judge_live(session, now);
+			verdict = UNKNOWN;
+		else if (narvik_has_expired(&session->terms, now))
+			verdict = judge_expired(session);
+		else
+			verdict = judge_live(session, now);
 	} while (verdict == LOOK_AGAIN);
+
+	if (verdict == UNKNOWN || verdict == EXPIRED)
+		narvik_identity_session_ended(id);
 	return verdict;
 }
 
@@ -215,9 +212,9 @@ count_validation(Verdict verdict)
  * session.  Without with_data the session's data is left out, for callers that
  * would not look at it.
  */
-bool
-narvik_validate_token_arg(FunctionCallInfo fcinfo, int argno, bool with_data,
-						  NarvikSession *session, bool *extended)
+static bool
+validate_token_arg(FunctionCallInfo fcinfo, int argno, bool with_data,
+				   NarvikSession *session, bool *extended)
 {
 	unsigned char id[NARVIK_ID_BYTES];
 	Verdict		verdict = UNKNOWN;
@@ -243,9 +240,47 @@ narvik_validate_session(PG_FUNCTION_ARGS)
 	NarvikSession session;
 	bool		extended;
 
-	if (!narvik_validate_token_arg(fcinfo, 0, true, &session, &extended))
+	if (!validate_token_arg(fcinfo, 0, true, &session, &extended))
 		return narvik_no_row(fcinfo);
 	return narvik_session_row(fcinfo, &session, extended);
+}
+
+/*
+ * narvik_validate_user(token text, user_type anyelement) returns setof
+ * anyelement
+ *
+ * Validates the token as narvik_validate_session() does, and returns the row of
+ * the session's user, or no row.  Of user_type only the type counts: it must be
+ * the row type of the linked table, else datatype_mismatch.  Raises
+ * object_not_in_prerequisite_state if there is no link.
+ */
+Datum
+narvik_validate_user(PG_FUNCTION_ARGS)
+{
+	Oid			wanted = get_fn_expr_argtype(fcinfo->flinfo, 1);
+	NarvikLink	link;
+	Relation	users = narvik_open_link(AccessShareLock, &link);
+	NarvikSession session;
+	bool		extended;
+	bool		found;
+	Datum		row;
+
+	if (users == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("sessions are not linked to a table of users"),
+				 errhint("Call narvik_link_users().")));
+	if (wanted != users->rd_rel->reltype)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("user type must be the row type of table \"%s\"",
+						RelationGetRelationName(users)),
+				 errhint("Pass NULL::%s.", format_type_be(users->rd_rel->reltype))));
+
+	found = validate_token_arg(fcinfo, 0, false, &session, &extended) &&
+		narvik_fetch_user(&link, users, session.user_id, &row);
+	table_close(users, NoLock);
+	return found ? narvik_one_row(fcinfo, row) : narvik_no_row(fcinfo);
 }
 
 /*
@@ -261,7 +296,7 @@ narvik_authenticate(PG_FUNCTION_ARGS)
 	NarvikSession session;
 	bool		extended;
 
-	if (!narvik_validate_token_arg(fcinfo, 0, false, &session, &extended))
+	if (!validate_token_arg(fcinfo, 0, false, &session, &extended))
 	{
 		narvik_identity_clear();
 		PG_RETURN_NULL();
@@ -292,10 +327,9 @@ narvik_rotate_session(PG_FUNCTION_ARGS)
 
 	token = narvik_new_token();
 	(void) narvik_token_id(token, new_id);
-	if (!narvik_store_update_id(id, new_id, GetCurrentStatementStartTimestamp(),
+	if (!narvik_store_update_id(id, new_id, narvik_now(),
 								&session))
 		return narvik_no_row(fcinfo);
-	narvik_identity_session_rotated(id, new_id);
 	narvik_count(NARVIK_ROTATED, 1);
 	return narvik_created_session_row(fcinfo, token, &session);
 }
@@ -315,7 +349,6 @@ narvik_invalidate_session(PG_FUNCTION_ARGS)
 	if (!narvik_id_arg(fcinfo, 0, id))
 		PG_RETURN_BOOL(false);
 	deleted = narvik_store_delete(id);
-	narvik_identity_session_ended(id);
 	narvik_count(NARVIK_INVALIDATED, deleted);
 	PG_RETURN_BOOL(deleted);
 }
@@ -333,7 +366,7 @@ narvik_fetch_sessions_for_user(PG_FUNCTION_ARGS)
 
 	return narvik_session_rows(fcinfo,
 							   narvik_store_list_for_user(user_id,
-														  GetCurrentStatementStartTimestamp()));
+														  narvik_now()));
 }
 
 /*
@@ -361,7 +394,6 @@ narvik_delete_sessions_for_user(PG_FUNCTION_ARGS)
 	has_exception = narvik_id_arg(fcinfo, 1, except_id);
 	deleted = narvik_store_delete_for_user(user_id,
 										   has_exception ? except_id : NULL);
-	narvik_identity_user_ended(user_id, has_exception ? except_id : NULL);
 	narvik_count(NARVIK_INVALIDATED, deleted);
 	PG_RETURN_INT64(deleted);
 }
@@ -385,7 +417,7 @@ narvik_update_session_data(PG_FUNCTION_ARGS)
 	patch = narvik_data_arg(fcinfo, 1);
 	if (!narvik_id_arg(fcinfo, 0, id))
 		PG_RETURN_NULL();
-	data = narvik_store_update_data(id, patch, GetCurrentStatementStartTimestamp());
+	data = narvik_store_update_data(id, patch, narvik_now());
 	if (data == NULL)
 		PG_RETURN_NULL();
 	PG_RETURN_JSONB_P(data);

@@ -96,7 +96,8 @@ narvik_stats_init(void)
 {
 	if (!process_shared_preload_libraries_in_progress)
 		return;
-	NARVIK_REQUEST_MEMORY(request_memory, previous_request_hook);
+	previous_request_hook = shmem_request_hook;
+	shmem_request_hook = request_memory;
 	previous_startup_hook = shmem_startup_hook;
 	shmem_startup_hook = make_table;
 }

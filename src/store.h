@@ -1,12 +1,17 @@
 /*
  * store.h
  *		The sessions in the table.
+ *
+ * The files named store_*.c are the only ones that know what a row looks like.
+ * They tell identity.c what they end, rename or rotate, so that no caller can
+ * forget it.
  */
 #ifndef NARVIK_STORE_H
 #define NARVIK_STORE_H
 
 #include "storage/itemptr.h"
 #include "utils/jsonb.h"
+#include "utils/tuplestore.h"
 
 #include "encoding.h"
 #include "policy.h"
@@ -21,6 +26,8 @@ typedef struct NarvikSession
 	Jsonb	   *data;
 } NarvikSession;
 
+/* store_read.c */
+
 /* Which state of the table a look-up reads. */
 typedef enum
 {
@@ -28,39 +35,27 @@ typedef enum
 	NARVIK_NEWEST				/* as committed now, if isolation permits */
 } NarvikView;
 
-typedef enum
-{
-	NARVIK_HELD,				/* ours until the transaction ends */
-	NARVIK_BUSY,				/* somebody else's */
-	NARVIK_CHANGED				/* not what was found any more */
-} NarvikHold;
-
-#define NARVIK_SWEEP_ROWS	1000000
-
-/* Sessions that may have expired, by the places of their rows in the table. */
-typedef struct NarvikSweep
-{
-	TimestampTz now;			/* the moment that decides */
-	int64		passed;			/* index entries, by all walks so far */
-	int64		skipped;		/* expired, but locked */
-	bool		complete;		/* there were no more of them */
-	int			found;
-	int			next;			/* the first that is still to be deleted */
-	ItemPointerData tids[NARVIK_SWEEP_ROWS];
-} NarvikSweep;
-
 extern bool narvik_store_find(const unsigned char *id, NarvikView view,
 							  bool with_data, NarvikSession *session);
-extern NarvikHold narvik_store_hold_for_update(const NarvikSession *session);
-extern NarvikHold narvik_store_hold_for_delete(const NarvikSession *session);
-extern bool narvik_store_update_held(const NarvikSession *session,
-									 TimestampTz expires_at);
-extern void narvik_store_delete_held(const NarvikSession *session);
 
+/* store_touch.c */
+
+typedef enum
+{
+	NARVIK_DONE,
+	NARVIK_BUSY,				/* somebody else has the row */
+	NARVIK_CHANGED				/* the row is not what was read any more */
+} NarvikTouch;
+
+extern NarvikTouch narvik_store_extend_if_free(const NarvikSession *session,
+											   TimestampTz expires_at);
+extern NarvikTouch narvik_store_delete_if_free(const NarvikSession *session);
+
+/* store_write.c */
 extern void narvik_store_insert(const NarvikSession *session);
 extern bool narvik_store_insert_if_new(const NarvikSession *session);
 extern bool narvik_store_update_expiry(const unsigned char *id,
-									   TimestampTz expires_at);
+									   TimestampTz expires_at, TimestampTz now);
 extern bool narvik_store_update_id(const unsigned char *old_id,
 								   const unsigned char *new_id,
 								   TimestampTz now, NarvikSession *session);
@@ -72,11 +67,28 @@ extern int64 narvik_store_delete_for_user(const text *user_id,
 extern int64 narvik_store_delete_user(const text *user_id);
 extern void narvik_store_rename_user(const text *old_id, const text *new_id);
 extern int64 narvik_store_delete_all(void);
-extern int64 narvik_store_count_orphans(const char *keys);
 extern int64 narvik_store_delete_expired(TimestampTz now);
+extern List *narvik_store_list_for_user(const text *user_id, TimestampTz now);
+extern Tuplestorestate *narvik_store_count_by_user(TupleDesc *desc);
+
+/* store_sweep.c */
+
+#define NARVIK_SWEEP_ROWS	1000000
+
+/* Sessions that may have expired, by the TIDs of their rows. */
+typedef struct NarvikSweep
+{
+	TimestampTz now;			/* the moment that decides */
+	int64		passed;			/* index entries, by all walks so far */
+	int64		skipped;		/* expired, but locked */
+	bool		complete;		/* there were no more of them */
+	int			found;
+	int			next;			/* the first that is still to be deleted */
+	ItemPointerData tids[NARVIK_SWEEP_ROWS];
+} NarvikSweep;
+
 extern bool narvik_store_become_purger(void);
 extern void narvik_store_find_expired(NarvikSweep *sweep, TimestampTz now);
 extern int64 narvik_store_delete_found(NarvikSweep *sweep, int limit);
-extern List *narvik_store_list_for_user(const text *user_id, TimestampTz now);
 
 #endif							/* NARVIK_STORE_H */

@@ -160,6 +160,17 @@ narvik_token_id(const text *token, unsigned char *id)
 	return true;
 }
 
+/* A session id as 64 lower-case hex digits. */
+text *
+narvik_id_text(const unsigned char *id)
+{
+	text	   *hex = (text *) palloc(VARHDRSZ + NARVIK_ID_CHARS);
+
+	SET_VARSIZE(hex, VARHDRSZ + NARVIK_ID_CHARS);
+	narvik_print_id(id, VARDATA(hex));
+	return hex;
+}
+
 /*
  * narvik_generate_token() returns text
  *
@@ -182,15 +193,10 @@ Datum
 narvik_session_id(PG_FUNCTION_ARGS)
 {
 	unsigned char id[NARVIK_ID_BYTES];
-	text	   *hex;
 
 	if (!narvik_token_id(PG_GETARG_TEXT_PP(0), id))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNTRANSLATABLE_CHARACTER),
 				 errmsg("token cannot be represented in UTF-8")));
-
-	hex = (text *) palloc(VARHDRSZ + NARVIK_ID_CHARS);
-	SET_VARSIZE(hex, VARHDRSZ + NARVIK_ID_CHARS);
-	narvik_print_id(id, VARDATA(hex));
-	PG_RETURN_TEXT_P(hex);
+	PG_RETURN_TEXT_P(narvik_id_text(id));
 }

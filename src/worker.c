@@ -112,9 +112,10 @@ handle_signals(void)
  * a purge.
  */
 static void
-settle_in(void)
+apply_settings(void)
 {
 	static const char *const settings[][2] = {
+		{"search_path", "pg_catalog, pg_temp"},
 		{"synchronous_commit", "off"},	/* a purge that is lost is repeated */
 		{"default_transaction_read_only", "off"},
 		{"default_transaction_isolation", "read committed"},
@@ -139,7 +140,7 @@ narvik_purge_worker_main(Datum main_arg)
 	handle_signals();
 	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(main_arg),
 											  InvalidOid, 0);
-	settle_in();
+	apply_settings();
 	if (!purge)
 		proc_exit(0);
 

@@ -1,121 +1,141 @@
 /*
- * statements.c
+ * store_write.c
  *		The sessions in the table: the SQL that writes and lists them.
  *
- * The second part of store.c's room (its interface is store.h too).  Writes
- * are SQL statements with kept plans, so constraints, triggers, indexes and
- * concurrent updates are PostgreSQL's business.
+ * Writes are SQL statements with kept plans, so constraints, triggers, indexes
+ * and concurrent updates are PostgreSQL's business.  They say ONLY: a table
+ * that inherits from this one is somebody else's.
  *
- * Row locks are waited for, except for a row that store.c holds already.
+ * Row locks are waited for.
  */
 #include "postgres.h"
 #include "compat.h"
 
 #include "access/table.h"
-#include "access/xact.h"
 #include "catalog/pg_type_d.h"
 #include "common/hashfn.h"
+#include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/lsyscache.h"
 #include "utils/rel.h"
-#include "utils/snapmgr.h"
 
+#include "identity.h"
 #include "relation.h"
-#include "run.h"
 #include "store.h"
+#include "store_run.h"
 
 #define COLUMNS "user_id, created_at, expires_at, lifetime, sliding, data"
+#define COLUMN_TYPES TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INTERVALOID, BOOLOID, JSONBOID
 
 #define INSERT_SESSION \
 	"INSERT INTO %s (id, " COLUMNS ", purge_hour)" \
 	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
 
 static NarvikStatement insert_session = {
-	INSERT_SESSION, 8,
-	{BYTEAOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INTERVALOID, BOOLOID,
-	JSONBOID, INT4OID}, CURSOR_OPT_GENERIC_PLAN, NULL, NULL
+	.text = INSERT_SESSION,
+	.nparams = 8,
+	.params = {BYTEAOID, COLUMN_TYPES, INT4OID},
+	.cursor_options = CURSOR_OPT_GENERIC_PLAN
 };
 
 static NarvikStatement insert_session_if_new = {
-	INSERT_SESSION " ON CONFLICT ON CONSTRAINT narvik_sessions_id_excl DO NOTHING", 8,
-	{BYTEAOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INTERVALOID, BOOLOID,
-	JSONBOID, INT4OID}, CURSOR_OPT_GENERIC_PLAN, NULL, NULL
-};
-
-static NarvikStatement update_held = {
-	"UPDATE %s SET expires_at = $2, purge_hour = $3 WHERE ctid = $1", 3,
-	{TIDOID, TIMESTAMPTZOID, INT4OID}, CURSOR_OPT_GENERIC_PLAN, NULL, NULL
-};
-
-static NarvikStatement delete_held = {
-	"DELETE FROM %s WHERE ctid = $1", 1,
-	{TIDOID}, CURSOR_OPT_GENERIC_PLAN, NULL, NULL
+	.text = INSERT_SESSION " ON CONFLICT ON CONSTRAINT narvik_sessions_id_excl DO NOTHING",
+	.nparams = 8,
+	.params = {BYTEAOID, COLUMN_TYPES, INT4OID},
+	.cursor_options = CURSOR_OPT_GENERIC_PLAN
 };
 
 static NarvikStatement update_expiry = {
-	"UPDATE %s SET expires_at = $2, purge_hour = $3 WHERE id = $1", 3,
-	{BYTEAOID, TIMESTAMPTZOID, INT4OID}, CURSOR_OPT_GENERIC_PLAN, NULL, NULL
+	.text = "UPDATE ONLY %s SET expires_at = $2, purge_hour = $3 WHERE id = $1",
+	.nparams = 3,
+	.params = {BYTEAOID, TIMESTAMPTZOID, INT4OID},
+	.cursor_options = CURSOR_OPT_GENERIC_PLAN
 };
 
 static NarvikStatement update_id = {
-	"UPDATE %s SET id = $2 WHERE id = $1 AND expires_at > $3 AND created_at > $4"
-	" RETURNING " COLUMNS, 4,
-	{BYTEAOID, BYTEAOID, TIMESTAMPTZOID, TIMESTAMPTZOID},
-	CURSOR_OPT_GENERIC_PLAN, NULL, NULL
+	.text = "UPDATE ONLY %s SET id = $2 WHERE id = $1 AND expires_at > $3 AND created_at > $4"
+	" RETURNING " COLUMNS,
+	.nparams = 4,
+	.params = {BYTEAOID, BYTEAOID, TIMESTAMPTZOID, TIMESTAMPTZOID},
+	.ncolumns = 6,
+	.columns = {COLUMN_TYPES},
+	.cursor_options = CURSOR_OPT_GENERIC_PLAN
 };
 
 static NarvikStatement update_data = {
-	"UPDATE %s SET data = (data || $2) - $3"
-	" WHERE id = $1 AND expires_at > $4 AND created_at > $5 RETURNING data", 5,
-	{BYTEAOID, JSONBOID, TEXTARRAYOID, TIMESTAMPTZOID, TIMESTAMPTZOID},
-	CURSOR_OPT_GENERIC_PLAN, NULL, NULL
+	.text = "UPDATE ONLY %s SET data = (data || $2) - $3"
+	" WHERE id = $1 AND expires_at > $4 AND created_at > $5 RETURNING data",
+	.nparams = 5,
+	.params = {BYTEAOID, JSONBOID, TEXTARRAYOID, TIMESTAMPTZOID, TIMESTAMPTZOID},
+	.ncolumns = 1,
+	.columns = {JSONBOID},
+	.cursor_options = CURSOR_OPT_GENERIC_PLAN
 };
 
 static NarvikStatement delete_session = {
-	"DELETE FROM %s WHERE id = $1", 1,
-	{BYTEAOID}, CURSOR_OPT_GENERIC_PLAN, NULL, NULL
+	.text = "DELETE FROM ONLY %s WHERE id = $1",
+	.nparams = 1,
+	.params = {BYTEAOID},
+	.cursor_options = CURSOR_OPT_GENERIC_PLAN
 };
 
 static NarvikStatement delete_for_user = {
-	"DELETE FROM %s WHERE user_id = $1 AND id IS DISTINCT FROM $2", 2,
-	{TEXTOID, BYTEAOID}, CURSOR_OPT_GENERIC_PLAN, NULL, NULL
+	.text = "DELETE FROM ONLY %s WHERE user_id = $1 AND id IS DISTINCT FROM $2",
+	.nparams = 2,
+	.params = {TEXTOID, BYTEAOID},
+	.cursor_options = CURSOR_OPT_GENERIC_PLAN
 };
 
 static NarvikStatement rename_user = {
-	"UPDATE %s SET user_id = $2 WHERE user_id = $1", 2,
-	{TEXTOID, TEXTOID}, CURSOR_OPT_GENERIC_PLAN, NULL, NULL
+	.text = "UPDATE ONLY %s SET user_id = $2 WHERE user_id = $1",
+	.nparams = 2,
+	.params = {TEXTOID, TEXTOID},
+	.cursor_options = CURSOR_OPT_GENERIC_PLAN
 };
 
 static NarvikStatement delete_all = {
-	"DELETE FROM %s", 0, {0}, 0, NULL, NULL
+	.text = "DELETE FROM ONLY %s"
 };
 
 static NarvikStatement delete_oldest_of_user = {
-	"DELETE FROM %1$s WHERE seq IN"
-	" (SELECT seq FROM %1$s"
+	.text = "DELETE FROM ONLY %1$s WHERE seq IN"
+	" (SELECT seq FROM ONLY %1$s"
 	" WHERE user_id = $1 AND expires_at > $2 AND created_at > $3"
-	" ORDER BY created_at DESC, seq DESC OFFSET $4)", 4,
-	{TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID}, 0, NULL, NULL
+	" ORDER BY created_at DESC, seq DESC OFFSET $4) RETURNING id",
+	.nparams = 4,
+	.params = {TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID},
+	.ncolumns = 1,
+	.columns = {BYTEAOID}
 };
 
 /* How much is expired differs from call to call, so a plan for each. */
 static NarvikStatement delete_expired = {
-	"DELETE FROM %s WHERE purge_hour <= $1 AND expires_at <= $2", 2,
-	{INT4OID, TIMESTAMPTZOID}, CURSOR_OPT_CUSTOM_PLAN, NULL, NULL
+	.text = "DELETE FROM ONLY %s WHERE purge_hour <= $1 AND expires_at <= $2",
+	.nparams = 2,
+	.params = {INT4OID, TIMESTAMPTZOID},
+	.cursor_options = CURSOR_OPT_CUSTOM_PLAN
 };
 
 static NarvikStatement delete_over_age = {
-	"DELETE FROM %s WHERE created_at <= $1", 1,
-	{TIMESTAMPTZOID}, CURSOR_OPT_CUSTOM_PLAN, NULL, NULL
+	.text = "DELETE FROM ONLY %s WHERE created_at <= $1",
+	.nparams = 1,
+	.params = {TIMESTAMPTZOID},
+	.cursor_options = CURSOR_OPT_CUSTOM_PLAN
 };
 
 static NarvikStatement list_for_user = {
-	"SELECT " COLUMNS ", id FROM %s"
+	.text = "SELECT " COLUMNS ", id FROM ONLY %s"
 	" WHERE user_id = $1 AND expires_at > $2 AND created_at > $3"
-	" ORDER BY created_at DESC, seq DESC", 3,
-	{TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID}, 0, NULL, NULL
+	" ORDER BY created_at DESC, seq DESC",
+	.nparams = 3,
+	.params = {TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID},
+	.ncolumns = 7,
+	.columns = {COLUMN_TYPES, BYTEAOID}
+};
+
+static NarvikStatement count_by_user = {
+	.text = "SELECT user_id, pg_catalog.count(*) FROM ONLY %s GROUP BY user_id"
 };
 
 /* ---- values ------------------------------------------------------------- */
@@ -128,6 +148,16 @@ id_datum(const unsigned char *id)
 	SET_VARSIZE(result, VARHDRSZ + NARVIK_ID_BYTES);
 	memcpy(VARDATA(result), id, NARVIK_ID_BYTES);
 	return PointerGetDatum(result);
+}
+
+static void
+id_from_result(uint64 row, int column, unsigned char *id)
+{
+	bytea	   *result = DatumGetByteaPP(narvik_run_column(row, column));
+
+	if (VARSIZE_ANY_EXHDR(result) != NARVIK_ID_BYTES)
+		narvik_report_bad_column("id");
+	memcpy(id, VARDATA_ANY(result), NARVIK_ID_BYTES);
 }
 
 static void
@@ -169,28 +199,6 @@ session_from_result(const NarvikRun *run, uint64 row, NarvikSession *session)
 	session->data = DatumGetJsonbP(narvik_run_column_copy(run, row, 6));
 }
 
-/* ---- a row that store.c holds ------------------------------------------- */
-
-/* False if a trigger kept the row from being updated. */
-bool
-narvik_store_update_held(const NarvikSession *session, TimestampTz expires_at)
-{
-	Datum		values[3];
-
-	values[0] = PointerGetDatum(&session->tid);
-	values[1] = TimestampTzGetDatum(expires_at);
-	values[2] = Int32GetDatum(narvik_purge_hour(expires_at));
-	return narvik_run_count(&update_held, values, NULL, 0) > 0;
-}
-
-void
-narvik_store_delete_held(const NarvikSession *session)
-{
-	Datum		value = PointerGetDatum(&session->tid);
-
-	(void) narvik_run_count(&delete_held, &value, NULL, 0);
-}
-
 /* ---- new sessions ------------------------------------------------------- */
 
 /*
@@ -208,7 +216,6 @@ make_room(const NarvikSession *newcomer)
 {
 	TimestampTz now = newcomer->terms.created_at;
 	const text *user_id = newcomer->user_id;
-	Oid			id_index;
 	Relation	rel;
 	Datum		values[4];
 	NarvikRun	run;
@@ -217,7 +224,7 @@ make_room(const NarvikSession *newcomer)
 		narvik_has_expired(&newcomer->terms, now))
 		return;
 
-	rel = narvik_relation_open(RowExclusiveLock, &id_index);
+	rel = narvik_relation_open(RowExclusiveLock);
 	LockDatabaseObject(RelationGetRelid(rel),
 					   hash_bytes((const unsigned char *) VARDATA_ANY(user_id),
 								  VARSIZE_ANY_EXHDR(user_id)),
@@ -228,8 +235,14 @@ make_room(const NarvikSession *newcomer)
 	values[1] = TimestampTzGetDatum(now);
 	values[2] = TimestampTzGetDatum(narvik_oldest_allowed(now));
 	values[3] = Int64GetDatum(narvik_max_sessions_per_user - 1);
-	narvik_run_begin(&run, &delete_oldest_of_user, values, NULL,
-					 GetLatestSnapshot(), 0);
+	narvik_run_begin(&run, &delete_oldest_of_user, values, NULL, NARVIK_NEWEST_STATE);
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		unsigned char id[NARVIK_ID_BYTES];
+
+		id_from_result(row, 1, id);
+		narvik_identity_session_ended(id);
+	}
 	narvik_run_end(&run);
 }
 
@@ -261,15 +274,21 @@ narvik_store_insert_if_new(const NarvikSession *session)
 
 /* ---- one session by its id ---------------------------------------------- */
 
+/* Set what the caller asks for, earlier or later.  False if there is none. */
 bool
-narvik_store_update_expiry(const unsigned char *id, TimestampTz expires_at)
+narvik_store_update_expiry(const unsigned char *id, TimestampTz expires_at,
+						   TimestampTz now)
 {
 	Datum		values[3];
 
 	values[0] = id_datum(id);
 	values[1] = TimestampTzGetDatum(expires_at);
 	values[2] = Int32GetDatum(narvik_purge_hour(expires_at));
-	return narvik_run_count(&update_expiry, values, NULL, 0) > 0;
+	if (narvik_run_count(&update_expiry, values, NULL, 0) == 0)
+		return false;
+	if (expires_at <= now)
+		narvik_identity_session_ended(id);
+	return true;
 }
 
 /*
@@ -287,12 +306,13 @@ narvik_store_update_id(const unsigned char *old_id, const unsigned char *new_id,
 	values[1] = id_datum(new_id);
 	values[2] = TimestampTzGetDatum(now);
 	values[3] = TimestampTzGetDatum(narvik_oldest_allowed(now));
-	narvik_run_begin(&run, &update_id, values, NULL, InvalidSnapshot, 0);
+	narvik_run_begin(&run, &update_id, values, NULL, 0);
 	found = SPI_processed > 0;
 	if (found)
 	{
 		session_from_result(&run, 0, session);
 		memcpy(session->id, new_id, NARVIK_ID_BYTES);
+		narvik_identity_session_rotated(old_id, new_id);
 	}
 	narvik_run_end(&run);
 	return found;
@@ -338,7 +358,7 @@ narvik_store_update_data(const unsigned char *id, Jsonb *patch, TimestampTz now)
 	values[2] = null_keys(patch);
 	values[3] = TimestampTzGetDatum(now);
 	values[4] = TimestampTzGetDatum(narvik_oldest_allowed(now));
-	narvik_run_begin(&run, &update_data, values, NULL, InvalidSnapshot, 0);
+	narvik_run_begin(&run, &update_data, values, NULL, 0);
 	if (SPI_processed > 0)
 		data = DatumGetJsonbP(narvik_run_column_copy(&run, 0, 1));
 	narvik_run_end(&run);
@@ -349,35 +369,28 @@ bool
 narvik_store_delete(const unsigned char *id)
 {
 	Datum		value = id_datum(id);
+	bool		deleted = narvik_run_count(&delete_session, &value, NULL, 0) > 0;
 
-	return narvik_run_count(&delete_session, &value, NULL, 0) > 0;
+	narvik_identity_session_ended(id);
+	return deleted;
 }
 
 /* ---- many sessions ------------------------------------------------------ */
 
 /*
- * For the triggers on the users table: in the newest state, so that a session
- * that others committed since this transaction began is changed as well.
+ * What the triggers on the users table do happens to the newest state, so that
+ * a session that others committed since this transaction began is changed as
+ * well.
  */
-static int64
-run_in_newest_state(NarvikStatement *statement, Datum *values, const char *nulls,
-					int how)
-{
-	NarvikRun	run;
-	int64		processed;
-
-	narvik_run_begin(&run, statement, values, nulls, GetLatestSnapshot(), how);
-	processed = (int64) SPI_processed;
-	narvik_run_end(&run);
-	return processed;
-}
-
 int64
 narvik_store_delete_user(const text *user_id)
 {
 	Datum		values[2] = {PointerGetDatum(user_id), (Datum) 0};
+	int64		deleted = narvik_run_count(&delete_for_user, values, " n",
+										   NARVIK_NEWEST_STATE);
 
-	return run_in_newest_state(&delete_for_user, values, " n", 0);
+	narvik_identity_user_ended(user_id, NULL);
+	return deleted;
 }
 
 void
@@ -385,48 +398,18 @@ narvik_store_rename_user(const text *old_id, const text *new_id)
 {
 	Datum		values[2] = {PointerGetDatum(old_id), PointerGetDatum(new_id)};
 
-	(void) run_in_newest_state(&rename_user, values, NULL, 0);
+	(void) narvik_run_count(&rename_user, values, NULL, NARVIK_NEWEST_STATE);
+	narvik_identity_user_renamed(old_id, new_id);
 }
 
 int64
 narvik_store_delete_all(void)
 {
-	return run_in_newest_state(&delete_all, NULL, NULL, NARVIK_WITHOUT_INDEX);
-}
+	int64		deleted = narvik_run_count(&delete_all, NULL, NULL,
+										   NARVIK_NEWEST_STATE | NARVIK_WITHOUT_INDEX);
 
-/*
- * How many sessions have a user id that is not among the keys, a query for one
- * column of text.  Runs as the caller, who must be allowed to read both; in the
- * newest state, and byte by byte whatever the keys' collation.
- */
-int64
-narvik_store_count_orphans(const char *keys)
-{
-	Oid			id_index;
-	Relation	rel = narvik_relation_open(AccessShareLock, &id_index);
-	SPIPlanPtr	plan;
-	bool		isnull;
-	int64		orphans;
-
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	plan = SPI_prepare(psprintf("SELECT pg_catalog.count(*) FROM %s AS s"
-								" WHERE NOT EXISTS (SELECT FROM (%s) AS k (key)"
-								" WHERE k.key COLLATE pg_catalog.\"C\""
-								" OPERATOR(pg_catalog.=) s.user_id)",
-								quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
-														   RelationGetRelationName(rel)),
-								keys), 0, NULL);
-	if (plan == NULL ||
-		SPI_execute_snapshot(plan, NULL, NULL, GetLatestSnapshot(),
-							 InvalidSnapshot, false, false, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not count sessions of unknown users");
-	orphans = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0],
-										  SPI_tuptable->tupdesc, 1, &isnull));
-	if (SPI_finish() != SPI_OK_FINISH)
-		elog(ERROR, "SPI_finish failed");
-	table_close(rel, NoLock);
-	return orphans;
+	narvik_identity_clear();
+	return deleted;
 }
 
 /* All sessions of a user, but for one if except_id is not NULL. */
@@ -434,10 +417,26 @@ int64
 narvik_store_delete_for_user(const text *user_id, const unsigned char *except_id)
 {
 	Datum		values[2] = {PointerGetDatum(user_id), (Datum) 0};
+	int64		deleted;
 
 	if (except_id != NULL)
 		values[1] = id_datum(except_id);
-	return narvik_run_count(&delete_for_user, values, except_id != NULL ? NULL : " n", 0);
+	deleted = narvik_run_count(&delete_for_user, values, except_id != NULL ? NULL : " n", 0);
+	narvik_identity_user_ended(user_id, except_id);
+	return deleted;
+}
+
+/* Whose session this transaction's identity is may be among the expired. */
+static void
+end_expired_identity(TimestampTz now)
+{
+	unsigned char id[NARVIK_ID_BYTES];
+	NarvikSession session;
+
+	if (narvik_identity_session(id) &&
+		(!narvik_store_find(id, NARVIK_NEWEST, false, &session) ||
+		 narvik_has_expired(&session.terms, now)))
+		narvik_identity_session_ended(id);
 }
 
 int64
@@ -447,6 +446,7 @@ narvik_store_delete_expired(TimestampTz now)
 	Datum		values[2];
 	int64		deleted;
 
+	end_expired_identity(now);
 	values[0] = Int32GetDatum(narvik_purge_hour(now));
 	values[1] = TimestampTzGetDatum(now);
 	deleted = narvik_run_count(&delete_expired, values, NULL, 0);
@@ -473,21 +473,30 @@ narvik_store_list_for_user(const text *user_id, TimestampTz now)
 	values[0] = PointerGetDatum(user_id);
 	values[1] = TimestampTzGetDatum(now);
 	values[2] = TimestampTzGetDatum(narvik_oldest_allowed(now));
-	narvik_run_begin(&run, &list_for_user, values, NULL, InvalidSnapshot, NARVIK_READ_ONLY);
+	narvik_run_begin(&run, &list_for_user, values, NULL, NARVIK_READ_ONLY);
 	for (uint64 row = 0; row < SPI_processed; row++)
 	{
 		MemoryContext spi_context = MemoryContextSwitchTo(run.caller_context);
 		NarvikSession *session = palloc(sizeof(NarvikSession));
-		bytea	   *id;
 
 		sessions = lappend(sessions, session);
 		MemoryContextSwitchTo(spi_context);
 		session_from_result(&run, row, session);
-		id = DatumGetByteaPP(narvik_run_column(row, 7));
-		if (VARSIZE_ANY_EXHDR(id) != NARVIK_ID_BYTES)
-			narvik_report_bad_column("id");
-		memcpy(session->id, VARDATA_ANY(id), NARVIK_ID_BYTES);
+		id_from_result(row, 7, session->id);
 	}
 	narvik_run_end(&run);
 	return sessions;
+}
+
+/*
+ * How many sessions each user has, as rows (user_id text, n bigint), in the
+ * newest state.
+ */
+Tuplestorestate *
+narvik_store_count_by_user(TupleDesc *desc)
+{
+	Tuplestorestate *counts = tuplestore_begin_heap(true, false, work_mem);
+
+	*desc = narvik_run_into(&count_by_user, counts);
+	return counts;
 }

@@ -1,8 +1,9 @@
 /*
- * sweep.c
+ * store_sweep.c
  *		The sessions in the table: deleting the expired ones, a batch at a time.
  *
- * The purge worker's part of store.c's room (its interface is store.h too).
+ * For the purge worker, a process with all rights.  So everything here is done
+ * as the table's owner, before any index is opened, as autovacuum does it.
  *
  * Finding and deleting are two steps.  One walk along the index on purge_hour
  * finds many rows, oldest first, without reading any; then they are deleted in
@@ -11,9 +12,8 @@
  * all that the ones before it deleted, for as long as some old snapshot still
  * needs them.
  *
- * Rows are deleted by the table access method itself, a third of the work of
- * SELECT ... FOR UPDATE SKIP LOCKED and DELETE.  No code of anybody else's
- * runs on this way.  If there are triggers, it is that statement after all.
+ * Rows are deleted by the table access method itself.  If the table has
+ * triggers, they are deleted by a statement instead.
  *
  * The worker offers its processor to others every tenth of a millisecond or
  * so: on a busy machine it would otherwise keep validations waiting for a whole
@@ -32,7 +32,6 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
-#include "catalog/pg_am_d.h"
 #include "catalog/pg_type_d.h"
 #include "executor/executor.h"
 #include "executor/tuptable.h"
@@ -46,8 +45,9 @@
 #include "utils/snapmgr.h"
 
 #include "relation.h"
-#include "run.h"
+#include "sql.h"
 #include "store.h"
+#include "store_run.h"
 
 /* How long to go on before giving way: about a tenth of a millisecond. */
 #define ROWS_AT_A_STRETCH			100
@@ -55,10 +55,12 @@
 #define COMPARISONS_AT_A_STRETCH	10000
 
 static NarvikStatement delete_found = {
-	"DELETE FROM %1$s WHERE ctid = ANY (ARRAY("
-	"SELECT ctid FROM %1$s WHERE ctid = ANY ($1) AND expires_at <= $2"
-	" FOR UPDATE SKIP LOCKED))", 2,
-	{TIDARRAYOID, TIMESTAMPTZOID}, CURSOR_OPT_GENERIC_PLAN, NULL, NULL
+	.text = "DELETE FROM ONLY %1$s WHERE ctid = ANY (ARRAY("
+	"SELECT ctid FROM ONLY %1$s WHERE ctid = ANY ($1) AND expires_at <= $2"
+	" FOR UPDATE SKIP LOCKED))",
+	.nparams = 2,
+	.params = {TIDARRAYOID, TIMESTAMPTZOID},
+	.cursor_options = CURSOR_OPT_GENERIC_PLAN
 };
 
 /*
@@ -67,8 +69,7 @@ static NarvikStatement delete_found = {
 bool
 narvik_store_become_purger(void)
 {
-	Oid			id_index;
-	Relation	rel = narvik_relation_open(AccessShareLock, &id_index);
+	Relation	rel = narvik_relation_open(AccessShareLock);
 	LOCKTAG		tag;
 
 	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, RelationGetRelid(rel), 0, 1);
@@ -84,28 +85,6 @@ give_way(void)
 {
 	CHECK_FOR_INTERRUPTS();
 	sched_yield();
-}
-
-static Relation
-open_hour_index(Relation rel)
-{
-	List	   *indexes = RelationGetIndexList(rel);
-	ListCell   *cell;
-
-	foreach(cell, indexes)
-	{
-		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
-
-		if (index->rd_rel->relam == BTREE_AM_OID && index->rd_index->indisvalid &&
-			index->rd_index->indkey.values[0] == Anum_narvik_purge_hour &&
-			RelationGetIndexPredicate(index) == NIL)
-			return index;
-		index_close(index, AccessShareLock);
-	}
-	ereport(ERROR,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("table \"%s\" has no index on column \"%s\"",
-					RelationGetRelationName(rel), "purge_hour")));
 }
 
 static inline int
@@ -135,14 +114,17 @@ compare_tids(ItemPointer a, ItemPointer b)
 void
 narvik_store_find_expired(NarvikSweep *sweep, TimestampTz now)
 {
-	Oid			id_index;
-	Relation	rel = narvik_relation_open(AccessShareLock, &id_index);
-	Relation	index = open_hour_index(rel);
-	IndexScanDesc scan = narvik_index_beginscan(rel, index, GetActiveSnapshot(), 1);
+	Relation	rel = narvik_relation_open(AccessShareLock);
+	NarvikCaller caller;
+	Relation	index;
+	IndexScanDesc scan;
 	ScanKeyData key;
 	ItemPointer tid;
 	int64		passed = 0;
 
+	narvik_become_owner(rel, &caller);
+	index = narvik_relation_open_hour_index(rel);
+	scan = narvik_index_beginscan(rel, index, GetActiveSnapshot(), 1);
 	sweep->now = now;
 	sweep->next = sweep->found = 0;
 	ScanKeyInit(&key, 1, BTLessStrategyNumber, F_INT4LT,
@@ -162,6 +144,7 @@ narvik_store_find_expired(NarvikSweep *sweep, TimestampTz now)
 
 	index_endscan(scan);
 	index_close(index, NoLock);
+	narvik_become_caller(&caller);
 	table_close(rel, NoLock);
 }
 
@@ -209,7 +192,7 @@ delete_by_statement(ItemPointer tids, int n, TimestampTz now)
 												sizeof(ItemPointerData), false,
 												TYPALIGN_SHORT));
 	values[1] = TimestampTzGetDatum(now);
-	return narvik_run_count(&delete_found, values, NULL, NARVIK_RESTRICTED);
+	return narvik_run_count(&delete_found, values, NULL, 0);
 }
 
 /* What the executor would see to. */
@@ -230,8 +213,8 @@ check_delete_allowed(Relation rel)
 int64
 narvik_store_delete_found(NarvikSweep *sweep, int limit)
 {
-	Oid			id_index;
-	Relation	rel = narvik_relation_open(RowExclusiveLock, &id_index);
+	Relation	rel = narvik_relation_open(RowExclusiveLock);
+	NarvikCaller caller;
 	bool		has_triggers = rel->trigdesc != NULL;
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
 	IndexFetchTableData *fetch = narvik_index_fetch_begin(rel);
@@ -240,6 +223,7 @@ narvik_store_delete_found(NarvikSweep *sweep, int limit)
 	int			n = 0;
 	int64		deleted = 0;
 
+	narvik_become_owner(rel, &caller);
 	if (!has_triggers)
 		check_delete_allowed(rel);
 	for (; sweep->next < end; sweep->next++)
@@ -257,6 +241,7 @@ narvik_store_delete_found(NarvikSweep *sweep, int limit)
 
 	if (has_triggers && n > 0)
 		deleted = delete_by_statement(expired, n, sweep->now);
+	narvik_become_caller(&caller);
 	table_close(rel, NoLock);
 	sweep->skipped += n - deleted;
 	return deleted;

@@ -1,5 +1,5 @@
 /*
- * users.c
+ * link_make.c
  *		The link to the application's users, made and undone: user_id becomes
  *		a reference to their table.
  *
@@ -7,9 +7,7 @@
  * it would need user_id to have the users' type.  So triggers do what it would
  * do; link.c tells how they are found again.
  *
- * They see the newest state, whatever the isolation level of the transaction
- * that changes a user, as the triggers of foreign keys do: a session that was
- * created meanwhile must go too.
+ * The triggers are made as the caller, who must be allowed to.
  */
 #include "postgres.h"
 #include "compat.h"
@@ -17,26 +15,26 @@
 #include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/table.h"
-#include "catalog/partition.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_collation_d.h"
+#include "catalog/pg_index.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type_d.h"
-#include "commands/trigger.h"
 #include "executor/spi.h"
-#include "funcapi.h"
 #include "miscadmin.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/partcache.h"
+#include "utils/queryenvironment.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/tuplestore.h"
 
 #include "call.h"
-#include "identity.h"
 #include "link.h"
 #include "relation.h"
-#include "session.h"
-#include "stats.h"
+#include "sql.h"
 #include "store.h"
 
 /*
@@ -49,19 +47,14 @@
 
 PG_FUNCTION_INFO_V1(narvik_link_users);
 PG_FUNCTION_INFO_V1(narvik_unlink_users);
-PG_FUNCTION_INFO_V1(narvik_users_changed);
-PG_FUNCTION_INFO_V1(narvik_validate_user);
 
-static char *
-qualified_name(Relation rel)
-{
-	return quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
-									  RelationGetRelationName(rel));
-}
+/* ---- what can be linked -------------------------------------------------- */
 
-/* ---- making the link ---------------------------------------------------- */
-
-/* Whether the column alone is unique, and at every moment. */
+/*
+ * Whether the column alone is unique, and at every moment.  That an index has a
+ * predicate is read from the catalog: RelationGetIndexPredicate() would
+ * evaluate what is immutable in it.
+ */
 static bool
 is_unique(Relation rel, AttrNumber column)
 {
@@ -76,7 +69,7 @@ is_unique(Relation rel, AttrNumber column)
 
 		found |= form->indisunique && form->indimmediate && form->indisvalid &&
 			form->indnkeyatts == 1 && form->indkey.values[0] == column &&
-			RelationGetIndexPredicate(index) == NIL;
+			heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL);
 		index_close(index, AccessShareLock);
 	}
 	list_free(indexes);
@@ -127,17 +120,76 @@ check_key_column(Relation users, const char *column)
 				 errdetail("How its values print depends on settings of the connection.")));
 }
 
+/* ---- sessions of nobody ------------------------------------------------- */
+
+/* The caller is told how many there are, so it must be allowed to read both. */
+static void
+check_caller_may_read(Relation rel, const char *column)
+{
+	Oid			relid = RelationGetRelid(rel);
+
+	if (pg_class_aclcheck(relid, GetUserId(), ACL_SELECT) != ACLCHECK_OK &&
+		pg_attribute_aclcheck(relid, get_attnum(relid, column), GetUserId(),
+							  ACL_SELECT) != ACLCHECK_OK)
+		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE, RelationGetRelationName(rel));
+}
+
+/* Make rows known to queries of the present SPI connection by a name. */
+static void
+name_rows(char *name, TupleDesc desc, Tuplestorestate *rows)
+{
+	EphemeralNamedRelation enr = palloc0(sizeof(EphemeralNamedRelationData));
+
+	enr->md.name = name;
+	enr->md.reliddesc = InvalidOid;
+	enr->md.tupdesc = desc;
+	enr->md.enrtype = ENR_NAMED_TUPLESTORE;
+	enr->md.enrtuples = (double) tuplestore_tuple_count(rows);
+	enr->reldata = rows;
+	if (SPI_register_relation(enr) != SPI_OK_REL_REGISTER)
+		elog(ERROR, "could not name rows \"%s\"", name);
+}
+
 /*
- * Sessions of nobody.  Keys are compared as they print: a cast to text can say
- * something else.
+ * How many sessions have a user id that is not among the keys, in the newest
+ * state.  Each table is read as its own owner.  Keys are compared as they
+ * print, since a cast to text can say something else, and byte by byte,
+ * whatever their collation.
  */
 static int64
 count_orphans(Relation users, const char *column)
 {
-	return narvik_store_count_orphans(psprintf("SELECT pg_catalog.format('%%s', u.%s) FROM %s AS u",
-											   quote_identifier(column),
-											   narvik_users_source(users)));
+	TupleDesc	desc;
+	Tuplestorestate *counts = narvik_store_count_by_user(&desc);
+	NarvikCaller caller;
+	bool		isnull;
+	int64		orphans;
+
+	narvik_become_owner(users, &caller);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	name_rows("narvik_counts", desc, counts);
+	PushActiveSnapshot(GetLatestSnapshot());
+	if (SPI_execute(psprintf("SELECT pg_catalog.sum(c.n)::pg_catalog.int8"
+							 " FROM narvik_counts AS c (user_id, n)"
+							 " WHERE NOT EXISTS (SELECT FROM %s AS u"
+							 " WHERE pg_catalog.format('%%s', u.%s) COLLATE pg_catalog.\"C\""
+							 " OPERATOR(pg_catalog.=) c.user_id)",
+							 narvik_users_source(users), quote_identifier(column)),
+					true, 0) != SPI_OK_SELECT ||
+		SPI_gettypeid(SPI_tuptable->tupdesc, 1) != INT8OID)
+		elog(ERROR, "could not count sessions of unknown users");
+	PopActiveSnapshot();
+	orphans = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0],
+										  SPI_tuptable->tupdesc, 1, &isnull));
+	if (SPI_finish() != SPI_OK_FINISH)
+		elog(ERROR, "SPI_finish failed");
+	narvik_become_caller(&caller);
+	tuplestore_end(counts);
+	return isnull ? 0 : orphans;
 }
+
+/* ---- making and undoing ------------------------------------------------- */
 
 static void
 create_triggers(Relation users, const char *column)
@@ -145,7 +197,7 @@ create_triggers(Relation users, const char *column)
 	Oid			function = narvik_find_function(NARVIK_LINK_FUNCTION);
 	char	   *function_name = quote_qualified_identifier(get_namespace_name(get_func_namespace(function)),
 														   NARVIK_LINK_FUNCTION);
-	const char *table_name = qualified_name(users);
+	const char *table_name = narvik_qualified_name(users);
 
 	column = quote_identifier(column);
 	narvik_run_ddl(psprintf("CREATE OR REPLACE TRIGGER " CHANGED_TRIGGER
@@ -165,8 +217,7 @@ create_triggers(Relation users, const char *column)
 }
 
 /*
- * The table to link, locked with its partitions: users can be deleted from a
- * partition directly.
+ * The table to link, locked.
  */
 static Relation
 open_users(Oid relid)
@@ -192,8 +243,43 @@ open_users(Oid relid)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
 				 errmsg("table \"%s\" is not permanent", RelationGetRelationName(users))));
-	(void) find_all_inheritors(relid, ShareRowExclusiveLock, NULL);
 	return users;
+}
+
+/*
+ * Open and lock the users table's partitions: users can be deleted from one
+ * directly.  CREATE TRIGGER will need the partition keys, whose expressions
+ * are evaluated when first needed and kept for as long as a table is open: so
+ * they are needed here, as the owner, and the tables stay open until then.
+ */
+static List *
+open_partitions(Relation users)
+{
+	List	   *relids = find_all_inheritors(RelationGetRelid(users),
+											 ShareRowExclusiveLock, NULL);
+	List	   *partitions = NIL;
+	ListCell   *cell;
+
+	foreach(cell, relids)
+	{
+		Relation	partition = table_open(lfirst_oid(cell), NoLock);
+		NarvikCaller caller;
+
+		partitions = lappend(partitions, partition);
+		narvik_become_owner(partition, &caller);
+		(void) RelationGetPartitionKey(partition);
+		narvik_become_caller(&caller);
+	}
+	return partitions;
+}
+
+static void
+close_partitions(List *partitions)
+{
+	ListCell   *cell;
+
+	foreach(cell, partitions)
+		table_close((Relation) lfirst(cell), NoLock);
 }
 
 /*
@@ -213,8 +299,8 @@ Datum
 narvik_link_users(PG_FUNCTION_ARGS)
 {
 	Relation	users;
+	List	   *partitions;
 	Relation	sessions;
-	Oid			id_index;
 	char	   *column;
 	NarvikLink	link;
 	int64		orphans;
@@ -226,7 +312,8 @@ narvik_link_users(PG_FUNCTION_ARGS)
 	column = NameStr(*PG_GETARG_NAME(1));
 
 	users = open_users(PG_GETARG_OID(0));
-	sessions = narvik_relation_open(ShareRowExclusiveLock, &id_index);
+	partitions = open_partitions(users);
+	sessions = narvik_relation_open(ShareRowExclusiveLock);
 	link = narvik_find_link();
 	if (OidIsValid(link.users))
 		ereport(ERROR,
@@ -235,6 +322,8 @@ narvik_link_users(PG_FUNCTION_ARGS)
 						get_rel_name(link.users)),
 				 errhint("Call narvik_unlink_users() first.")));
 	check_key_column(users, column);
+	check_caller_may_read(users, column);
+	check_caller_may_read(sessions, "user_id");
 
 	orphans = count_orphans(users, column);
 	if (orphans > 0)
@@ -247,6 +336,7 @@ narvik_link_users(PG_FUNCTION_ARGS)
 				 errhint("Delete them with narvik_delete_sessions_for_user().")));
 	create_triggers(users, column);
 
+	close_partitions(partitions);
 	table_close(sessions, NoLock);
 	table_close(users, NoLock);
 	PG_RETURN_VOID();
@@ -264,7 +354,6 @@ narvik_unlink_users(PG_FUNCTION_ARGS)
 	NarvikLink	link;
 	Relation	users;
 	Relation	sessions;
-	Oid			id_index;
 	const char *triggers[] = {CHANGED_TRIGGER, REKEYED_TRIGGER, TRUNCATED_TRIGGER};
 
 	(void) fcinfo;
@@ -275,200 +364,12 @@ narvik_unlink_users(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("sessions are not linked to a table of users")));
-	sessions = narvik_relation_open(ShareRowExclusiveLock, &id_index);
+	sessions = narvik_relation_open(ShareRowExclusiveLock);
 	for (int i = 0; i < (int) lengthof(triggers); i++)
 		narvik_run_ddl(psprintf("DROP TRIGGER IF EXISTS %s ON %s", triggers[i],
-								qualified_name(users)));
+								narvik_qualified_name(users)));
 
 	table_close(sessions, NoLock);
 	table_close(users, NoLock);
 	PG_RETURN_VOID();
-}
-
-/* ---- the link at work --------------------------------------------------- */
-
-/* Somebody may have put the trigger on another table. */
-static void
-check_is_linked(const NarvikLink *link, Relation rel)
-{
-	Oid			relid = RelationGetRelid(rel);
-
-	if (relid == link->users ||
-		(rel->rd_rel->relispartition &&
-		 list_member_oid(get_partition_ancestors(relid), link->users)))
-		return;
-	ereport(ERROR,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("sessions are not linked to table \"%s\"",
-					RelationGetRelationName(rel)),
-			 errhint("Drop the triggers that call \"%s\".", NARVIK_LINK_FUNCTION)));
-}
-
-/*
- * A row that an UPDATE moves to another partition is deleted here and inserted
- * there, and nobody tells the one trigger of the other.
- */
-static void
-check_stays_in_partition(HeapTuple tuple)
-{
-	if (HeapTupleHeaderIndicatesMovedPartitions(tuple->t_data))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("cannot change the key of a user to one of another partition"),
-				 errdetail("The user's sessions could not follow."),
-				 errhint("Insert the user anew, and delete the old row.")));
-}
-
-static text *
-key_of_row(const NarvikLink *link, Relation rel, HeapTuple tuple)
-{
-	bool		isnull;
-
-	/* A partition may have its columns in another order. */
-	AttrNumber	column = get_attnum(RelationGetRelid(rel),
-									get_attname(link->users, link->key, false));
-	Datum		key = heap_getattr(tuple, column, RelationGetDescr(rel), &isnull);
-
-	return isnull ? NULL : narvik_print_key(link, key);
-}
-
-static void
-user_deleted(const text *user_id)
-{
-	narvik_count(NARVIK_INVALIDATED, narvik_store_delete_user(user_id));
-	narvik_identity_user_ended(user_id, NULL);
-}
-
-static void
-user_renamed(const text *old_id, const text *new_id)
-{
-	if (DatumGetBool(DirectFunctionCall2Coll(texteq, C_COLLATION_OID,
-											 PointerGetDatum(old_id),
-											 PointerGetDatum(new_id))))
-		return;
-	narvik_check_user_id(new_id);
-	narvik_store_rename_user(old_id, new_id);
-	narvik_identity_user_renamed(old_id, new_id);
-}
-
-/*
- * narvik_users_changed() returns trigger
- *
- * Deletes the sessions of a user who is deleted, lets those of a user whose
- * key changes follow, and deletes all when the table is truncated.
- */
-Datum
-narvik_users_changed(PG_FUNCTION_ARGS)
-{
-	TriggerData *trigger = (TriggerData *) fcinfo->context;
-	Relation	rel;
-	NarvikLink	link;
-	text	   *old_id;
-	text	   *new_id = NULL;
-
-	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_AFTER(trigger->tg_event) ||
-		TRIGGER_FIRED_BY_INSERT(trigger->tg_event) ||
-		TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event) != TRIGGER_FIRED_FOR_STATEMENT(trigger->tg_event))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("function \"%s\" must be called by the triggers that narvik_link_users() makes",
-						NARVIK_LINK_FUNCTION)));
-
-	rel = trigger->tg_relation;
-	link = narvik_find_link();
-	if (!OidIsValid(link.users))
-		return PointerGetDatum(NULL);
-	check_is_linked(&link, rel);
-
-	if (TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))
-	{
-		narvik_count(NARVIK_INVALIDATED, narvik_store_delete_all());
-		narvik_identity_clear();
-		return PointerGetDatum(NULL);
-	}
-
-	if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
-		new_id = key_of_row(&link, rel, trigger->tg_newtuple);
-	else
-		check_stays_in_partition(trigger->tg_trigtuple);
-	old_id = key_of_row(&link, rel, trigger->tg_trigtuple);
-	if (old_id != NULL && new_id == NULL)
-		user_deleted(old_id);
-	else if (old_id != NULL)
-		user_renamed(old_id, new_id);
-	return PointerGetDatum(NULL);
-}
-
-/* ---- a session's user --------------------------------------------------- */
-
-/*
- * The row of a user as the caller may see it: privileges and row-level
- * security are the caller's.  False if there is none.
- */
-static bool
-fetch_user(const NarvikLink *link, Relation users, const text *user_id, Datum *row)
-{
-	MemoryContext context = CurrentMemoryContext;
-	Oid			key_type = link->key_type;
-	Datum		key;
-	bool		isnull;
-	bool		found;
-
-	if (!narvik_parse_key(link, user_id, &key))
-		return false;
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "SPI_connect failed");
-	if (SPI_execute_with_args(psprintf("SELECT narvik_linked_user FROM %s AS narvik_linked_user WHERE %s",
-									   narvik_users_source(users),
-									   narvik_key_condition(link, "narvik_linked_user", "$1")),
-							  1, &key_type, &key, NULL, false, 1) != SPI_OK_SELECT)
-		elog(ERROR, "could not fetch a user");
-	found = SPI_processed > 0;
-	if (found)
-	{
-		*row = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
-		MemoryContextSwitchTo(context);
-		*row = PointerGetDatum(PG_DETOAST_DATUM_COPY(*row));
-	}
-	if (SPI_finish() != SPI_OK_FINISH)
-		elog(ERROR, "SPI_finish failed");
-	return found;
-}
-
-/*
- * narvik_validate_user(token text, user_type anyelement) returns setof
- * anyelement
- *
- * Validates the token as narvik_validate_session() does, and returns the row of
- * the session's user, or no row.  Of user_type only the type counts: it must be
- * the row type of the linked table, else datatype_mismatch.  Raises
- * object_not_in_prerequisite_state if there is no link.
- */
-Datum
-narvik_validate_user(PG_FUNCTION_ARGS)
-{
-	Oid			wanted = get_fn_expr_argtype(fcinfo->flinfo, 1);
-	NarvikLink	link;
-	Relation	users = narvik_open_link(AccessShareLock, &link);
-	NarvikSession session;
-	bool		extended;
-	bool		found;
-	Datum		row;
-
-	if (users == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("sessions are not linked to a table of users"),
-				 errhint("Call narvik_link_users().")));
-	if (wanted != users->rd_rel->reltype)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATATYPE_MISMATCH),
-				 errmsg("user type must be the row type of table \"%s\"",
-						RelationGetRelationName(users)),
-				 errhint("Pass NULL::%s.", format_type_be(users->rd_rel->reltype))));
-
-	found = narvik_validate_token_arg(fcinfo, 0, false, &session, &extended) &&
-		fetch_user(&link, users, session.user_id, &row);
-	table_close(users, NoLock);
-	return found ? narvik_one_row(fcinfo, row) : narvik_no_row(fcinfo);
 }

@@ -1,18 +1,13 @@
 /*
- * store.c
- *		The sessions in the table: reading and locking rows.
- *
- * Together with statements.c, which holds the SQL that writes, the only room
- * that knows what a row looks like.
+ * store_read.c
+ *		The sessions in the table: reading one by its id.
  *
  * A session is read by a direct scan of the hash index on its id, without
  * parser, planner and executor: validation happens on every request.  Neither
  * privileges nor row-level security are checked on this way; the right to
- * execute the function is the gate.
+ * execute the function is the gate.  No code of the table's owner runs.
  *
- * Locks: reading takes AccessShareLock on table and index.  Holding a row
- * never waits, neither for the row nor for the RowExclusiveLock on the table
- * that a write to it needs.  All locks last until the transaction ends.
+ * Locks: AccessShareLock on table and index, until the transaction ends.
  *
  * What is returned is allocated in the caller's memory context and is free of
  * TOAST pointers, so that it outlives the row.
@@ -26,7 +21,6 @@
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "executor/tuptable.h"
-#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
@@ -41,9 +35,6 @@
  * meanwhile is dead, and one that this statement created is there, which the
  * statement's own snapshot would not show.  The other isolation levels keep
  * to their transaction's snapshot.
- *
- * It is used at once and needs no registering: as long as the statement's own
- * older snapshot is active, nothing that this one shows is vacuumed away.
  */
 static Snapshot
 choose_snapshot(NarvikView view)
@@ -106,11 +97,11 @@ bool
 narvik_store_find(const unsigned char *id, NarvikView view,
 				  bool with_data, NarvikSession *session)
 {
-	Oid			id_index;
-	Relation	rel = narvik_relation_open(AccessShareLock, &id_index);
-	Relation	index = index_open(id_index, AccessShareLock);
+	Relation	rel = narvik_relation_open(AccessShareLock);
+	Relation	index = narvik_relation_open_id_index();
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
-	IndexScanDesc scan = narvik_index_beginscan(rel, index, choose_snapshot(view), 1);
+	Snapshot	snapshot = RegisterSnapshot(choose_snapshot(view));
+	IndexScanDesc scan = narvik_index_beginscan(rel, index, snapshot, 1);
 	union
 	{
 		bytea		varlena;
@@ -130,60 +121,9 @@ narvik_store_find(const unsigned char *id, NarvikView view,
 		session_from_slot(slot, id, with_data, session);
 
 	index_endscan(scan);
+	UnregisterSnapshot(snapshot);
 	ExecDropSingleTupleTableSlot(slot);
 	index_close(index, NoLock);
 	table_close(rel, NoLock);
 	return found;
-}
-
-/*
- * Lock the found version of a row, if that is possible at once.
- *
- * SELECT ... FOR UPDATE SKIP LOCKED would not do: above READ COMMITTED it
- * raises serialization_failure for a row changed since the snapshot, where
- * this answers NARVIK_CHANGED.
- */
-static NarvikHold
-hold(const NarvikSession *session, LockTupleMode mode)
-{
-	Oid			id_index;
-	Relation	rel = narvik_relation_open(AccessShareLock, &id_index);
-	ItemPointerData tid = session->tid;
-	NarvikHold	answer = NARVIK_BUSY;
-
-	if (ConditionalLockRelation(rel, RowExclusiveLock))
-	{
-		TupleTableSlot *slot = table_slot_create(rel, NULL);
-		TM_FailureData failure;
-
-		switch (table_tuple_lock(rel, &tid, GetActiveSnapshot(), slot,
-								 GetCurrentCommandId(false), mode,
-								 LockWaitSkip, 0, &failure))
-		{
-			case TM_Ok:
-				answer = NARVIK_HELD;
-				break;
-			case TM_Updated:
-			case TM_Deleted:
-				answer = NARVIK_CHANGED;
-				break;
-			default:			/* locked, or changed by this very command */
-				break;
-		}
-		ExecDropSingleTupleTableSlot(slot);
-	}
-	table_close(rel, NoLock);
-	return answer;
-}
-
-NarvikHold
-narvik_store_hold_for_update(const NarvikSession *session)
-{
-	return hold(session, LockTupleNoKeyExclusive);
-}
-
-NarvikHold
-narvik_store_hold_for_delete(const NarvikSession *session)
-{
-	return hold(session, LockTupleExclusive);
 }

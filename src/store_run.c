@@ -1,28 +1,26 @@
 /*
- * run.c
- *		Running SQL statements on the table of sessions.
+ * store_run.c
+ *		Running SQL statements on the table of sessions: as whom, and in which
+ *		snapshot.
  *
- * Every statement runs as the table's owner, with search_path pinned, so that
- * callers need no privilege on the table and cannot slip in operators of
- * their own.  If it fails, the abort of the (sub)transaction puts role,
- * settings and SPI back, as it does for SECURITY DEFINER functions.
+ * Every statement runs as the table's owner (sql.c), so that callers need no
+ * privilege on the table and cannot slip in operators of their own.
  *
- * Knows where the table is, not what is in it.  Part of store.c's room, for
- * the files of that room alone.
+ * Knows where the table is, not what is in it.
  */
 #include "postgres.h"
 #include "compat.h"
 
 #include "access/table.h"
-#include "miscadmin.h"
-#include "utils/builtins.h"
-#include "utils/guc.h"
+#include "executor/tstoreReceiver.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/plancache.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 
 #include "relation.h"
-#include "run.h"
+#include "store_run.h"
 
 /*
  * (Re)make the statement's plan if it has none for the table's present name.
@@ -32,28 +30,19 @@
 static void
 make_plan(NarvikStatement *statement, Relation rel)
 {
-	char	   *table_name;
+	char	   *table_name = narvik_qualified_name(rel);
 
-	table_name = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
-											RelationGetRelationName(rel));
 	if (statement->plan != NULL && strcmp(statement->table_name, table_name) == 0)
 		return;
 
 	statement->plan = NULL;
 	statement->table_name = MemoryContextStrdup(TopMemoryContext, table_name);
 	statement->plan = SPI_prepare_cursor(psprintf(statement->text, table_name),
-										 statement->nparams, statement->types,
+										 statement->nparams, statement->params,
 										 statement->cursor_options);
 	if (statement->plan == NULL || SPI_keepplan(statement->plan) != 0)
 		elog(ERROR, "could not prepare \"%s\": %s", statement->text,
 			 SPI_result_code_string(SPI_result));
-}
-
-static void
-set_for_run(const char *setting, const char *value)
-{
-	(void) set_config_option(setting, value, PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
 }
 
 /*
@@ -64,58 +53,65 @@ set_for_run(const char *setting, const char *value)
  * has its index, but for the age limit's, and deleting all has none: there the
  * cost of what is off would only invite the JIT compiler.
  */
-void
-narvik_run_prepare(NarvikRun *run, NarvikStatement *statement, int how)
+static void
+prepare(NarvikRun *run, NarvikStatement *statement, int how)
 {
-	Oid			id_index;
-	Relation	rel = narvik_relation_open(how & NARVIK_READ_ONLY ? AccessShareLock : RowExclusiveLock,
-										   &id_index);
+	Relation	rel = narvik_relation_open(how & NARVIK_READ_ONLY ? AccessShareLock : RowExclusiveLock);
 
 	run->caller_context = CurrentMemoryContext;
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-
-	GetUserIdAndSecContext(&run->caller, &run->caller_sec_context);
-	SetUserIdAndSecContext(rel->rd_rel->relowner,
-						   run->caller_sec_context |
-						   SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS |
-						   (how & NARVIK_RESTRICTED ? SECURITY_RESTRICTED_OPERATION : 0));
-	run->guc_level = NewGUCNestLevel();
-	set_for_run("search_path", "pg_catalog, pg_temp");
+	narvik_become_owner(rel, &run->caller);
 	if (!(how & NARVIK_WITHOUT_INDEX))
-		set_for_run("enable_seqscan", "off");
-
+		narvik_set_for_owner("enable_seqscan", "off");
 	make_plan(statement, rel);
 	table_close(rel, NoLock);
+}
+
+/* Results are read by number: each column must be what is read. */
+static void
+check_result(const NarvikStatement *statement)
+{
+	TupleDesc	desc;
+	bool		as_expected;
+
+	if (statement->ncolumns == 0)
+		return;
+	desc = SPI_tuptable->tupdesc;
+	as_expected = desc->natts == statement->ncolumns;
+	for (int i = 0; as_expected && i < desc->natts; i++)
+		as_expected = TupleDescAttr(desc, i)->atttypid == statement->columns[i];
+	if (!as_expected)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg_internal("result of \"%s\" has other columns", statement->text)));
 }
 
 /*
  * Run a statement.  Its result is in SPI_processed and SPI_tuptable until
  * narvik_run_end().
- *
- * With a snapshot given the statement sees that one instead of the
- * transaction's.
  */
 void
 narvik_run_begin(NarvikRun *run, NarvikStatement *statement, Datum *values,
-				 const char *nulls, Snapshot snapshot, int how)
+				 const char *nulls, int how)
 {
 	int			result;
 
-	narvik_run_prepare(run, statement, how);
+	prepare(run, statement, how);
 	result = SPI_execute_snapshot(statement->plan, values, nulls,
-								  snapshot, InvalidSnapshot,
+								  how & NARVIK_NEWEST_STATE ? GetLatestSnapshot() : InvalidSnapshot,
+								  InvalidSnapshot,
 								  (how & NARVIK_READ_ONLY) != 0, true, 0);
 	if (result < 0)
 		elog(ERROR, "could not execute \"%s\": %s", statement->text,
 			 SPI_result_code_string(result));
+	check_result(statement);
 }
 
 void
 narvik_run_end(NarvikRun *run)
 {
-	AtEOXact_GUC(true, run->guc_level);
-	SetUserIdAndSecContext(run->caller, run->caller_sec_context);
+	narvik_become_caller(&run->caller);
 	if (SPI_finish() != SPI_OK_FINISH)
 		elog(ERROR, "SPI_finish failed");
 }
@@ -127,10 +123,42 @@ narvik_run_count(NarvikStatement *statement, Datum *values, const char *nulls, i
 	NarvikRun	run;
 	int64		processed;
 
-	narvik_run_begin(&run, statement, values, nulls, InvalidSnapshot, how);
+	narvik_run_begin(&run, statement, values, nulls, how);
 	processed = (int64) SPI_processed;
 	narvik_run_end(&run);
 	return processed;
+}
+
+/*
+ * A query without parameters, in the newest state, whose rows go to a tuple
+ * store, so that memory does not grow with their number.  Returns their
+ * description, in the caller's memory context.
+ */
+TupleDesc
+narvik_run_into(NarvikStatement *statement, Tuplestorestate *rows)
+{
+	NarvikRun	run;
+	SPIExecuteOptions options = {0};
+	CachedPlanSource *source;
+	TupleDesc	desc;
+	MemoryContext spi_context;
+
+	prepare(&run, statement, NARVIK_READ_ONLY | NARVIK_WITHOUT_INDEX);
+	options.read_only = true;
+	options.dest = CreateDestReceiver(DestTuplestore);
+	SetTuplestoreDestReceiverParams(options.dest, rows, run.caller_context,
+									false, NULL, NULL);
+	PushActiveSnapshot(GetLatestSnapshot());
+	if (SPI_execute_plan_extended(statement->plan, &options) < 0)
+		elog(ERROR, "could not execute \"%s\"", statement->text);
+	PopActiveSnapshot();
+
+	spi_context = MemoryContextSwitchTo(run.caller_context);
+	source = linitial(SPI_plan_get_plan_sources(statement->plan));
+	desc = CreateTupleDescCopy(source->resultDesc);
+	MemoryContextSwitchTo(spi_context);
+	narvik_run_end(&run);
+	return desc;
 }
 
 /* A column of a result row that must not be null. */

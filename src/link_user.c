@@ -1,0 +1,297 @@
+/*
+ * link_user.c
+ *		The link to the application's users: whether a user exists, and the row
+ *		of one.
+ *
+ * A user that gets a session is locked FOR KEY SHARE, as a foreign key would
+ * do: it cannot vanish before the session is committed, and whoever deletes it
+ * afterwards sees the session.
+ *
+ * The users table is read as its owner (sql.c), as foreign keys do, and so are
+ * user ids turned into keys: the key may be of a domain, whose checks are the
+ * owner's code.  What SPI returns is looked at only if it has the type that
+ * was asked for.  Column names in the SQL are qualified, and a row is asked
+ * for by alias.*, so that no column's name can stand for something else.
+ */
+#include "postgres.h"
+#include "compat.h"
+
+#include "access/table.h"
+#include "access/xact.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/resowner.h"
+#include "utils/rls.h"
+#include "utils/typcache.h"
+
+#include "link.h"
+#include "relation.h"
+#include "sql.h"
+
+/* ---- keys --------------------------------------------------------------- */
+
+/*
+ * A user id as a key.  False if it has not the form of one; the subtransaction
+ * is there because input functions know no other way to say so.
+ */
+static bool
+parse_key(const NarvikLink *link, const text *user_id, Datum *key)
+{
+	char	   *string = text_to_cstring(user_id);
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	Oid			function;
+	Oid			param;
+	volatile bool parsed = true;
+	volatile Datum value = (Datum) 0;
+
+	getTypeInputInfo(link->key_type, &function, &param);
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		value = OidInputFunctionCall(function, string, param, -1);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+		/* What is wrong with the text, and not with the server. */
+		if (ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_DATA_EXCEPTION &&
+			ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION)
+			ReThrowError(error);
+		parsed = false;
+	}
+	PG_END_TRY();
+
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	*key = value;
+	return parsed;
+}
+
+/* "u.id = $1", safe under any search_path. */
+static char *
+key_condition(const NarvikLink *link)
+{
+	TypeCacheEntry *type = lookup_type_cache(link->key_type, TYPECACHE_EQ_OPR);
+	StringInfoData condition;
+
+	initStringInfo(&condition);
+	generate_operator_clause(&condition,
+							 psprintf("u.%s",
+									  quote_identifier(get_attname(link->users, link->key, false))),
+							 link->key_type, type->eq_opr, "$1", link->key_type);
+	return condition.data;
+}
+
+/* ---- whether a user exists ---------------------------------------------- */
+
+/*
+ * The plan that locks a user.  A plan whose text is out of date, because
+ * something was renamed or another table is linked, is left to itself: a
+ * statement further up the stack may be running it.
+ */
+static SPIPlanPtr
+plan_to_lock_user(const NarvikLink *link, Relation users)
+{
+	static SPIPlanPtr plan = NULL;
+	static char *known_text = NULL;
+	static Oid	known_type = InvalidOid;
+	Oid			key_type = link->key_type;
+	char	   *text = psprintf("SELECT u.%s FROM %s AS u WHERE %s FOR KEY SHARE OF u",
+								quote_identifier(get_attname(link->users, link->key, false)),
+								narvik_users_source(users), key_condition(link));
+
+	if (plan != NULL && known_type == key_type && strcmp(known_text, text) == 0)
+		return plan;
+	plan = NULL;
+	known_type = key_type;
+	known_text = MemoryContextStrdup(TopMemoryContext, text);
+	plan = SPI_prepare(text, 1, &key_type);
+	if (plan == NULL || SPI_keepplan(plan) != 0)
+		elog(ERROR, "could not prepare the look-up of a user");
+	return plan;
+}
+
+/* The only column of the only row of a result, which must be of this type. */
+static Datum
+single_value(Oid type)
+{
+	bool		isnull;
+	Datum		value;
+
+	if (SPI_gettypeid(SPI_tuptable->tupdesc, 1) != type)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg_internal("result of the look-up of a user has another type")));
+	value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+	if (isnull)
+		elog(ERROR, "result of the look-up of a user is null");
+	return value;
+}
+
+static bool
+is_same_text(const text *a, const text *b)
+{
+	return VARSIZE_ANY_EXHDR(a) == VARSIZE_ANY_EXHDR(b) &&
+		memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;
+}
+
+/*
+ * Whether there is a user with this key that prints as the user id: a user
+ * with the id 7 is not found as '007', or their sessions would not be found
+ * when they are deleted.
+ */
+static bool
+lock_user(const NarvikLink *link, Relation users, const text *user_id)
+{
+	NarvikCaller caller;
+	Datum		key;
+	bool		found;
+
+	narvik_become_owner(users, &caller);
+	found = parse_key(link, user_id, &key);
+	if (found)
+	{
+		if (SPI_connect() != SPI_OK_CONNECT)
+			elog(ERROR, "SPI_connect failed");
+		if (SPI_execute_plan(plan_to_lock_user(link, users), &key, NULL, false, 1) != SPI_OK_SELECT)
+			elog(ERROR, "could not look up a user");
+		found = SPI_processed > 0 &&
+			is_same_text(narvik_print_key(link, single_value(link->key_type)), user_id);
+		if (SPI_finish() != SPI_OK_FINISH)
+			elog(ERROR, "SPI_finish failed");
+	}
+	narvik_become_caller(&caller);
+	return found;
+}
+
+/*
+ * Lock users, if there is a link, and the table of sessions, which inserting
+ * locks anyway.  NULL if there is no link; none can be made then.
+ */
+static Relation
+settle_link(NarvikLink *link)
+{
+	for (;;)
+	{
+		Relation	users = narvik_open_link(RowShareLock, link);
+		Relation	sessions = narvik_relation_open(RowExclusiveLock);
+
+		if (users != NULL || !OidIsValid(narvik_find_link().users))
+		{
+			table_close(sessions, NoLock);
+			return users;
+		}
+		table_close(sessions, RowExclusiveLock);
+	}
+}
+
+/*
+ * Raise foreign_key_violation unless there is such a user, or no link.
+ */
+void
+narvik_check_user_exists(const text *user_id)
+{
+	NarvikLink	link;
+	Relation	users = settle_link(&link);
+
+	if (users == NULL)
+		return;
+	if (!lock_user(&link, users, user_id))
+		ereport(ERROR,
+				(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
+				 errmsg("user does not exist"),
+				 errdetail("Table \"%s\" has no such user.",
+						   RelationGetRelationName(users))));
+	table_close(users, NoLock);
+}
+
+/* ---- the row of a user -------------------------------------------------- */
+
+/* What the executor would check if the caller read whole rows. */
+static void
+check_caller_may_read(Relation users)
+{
+	Oid			relid = RelationGetRelid(users);
+	Oid			schema = RelationGetNamespace(users);
+	AclResult	allowed = narvik_schema_usage(schema, GetUserId());
+
+	if (allowed != ACLCHECK_OK)
+		aclcheck_error(allowed, OBJECT_SCHEMA, get_namespace_name(schema));
+	allowed = pg_class_aclcheck(relid, GetUserId(), ACL_SELECT);
+	if (allowed != ACLCHECK_OK)
+		allowed = pg_attribute_aclcheck_all(relid, GetUserId(), ACL_SELECT, ACLMASK_ALL);
+	if (allowed != ACLCHECK_OK)
+		aclcheck_error(allowed, OBJECT_TABLE, RelationGetRelationName(users));
+}
+
+static bool
+select_user(const NarvikLink *link, Relation users, Datum key, Datum *row)
+{
+	MemoryContext context = CurrentMemoryContext;
+	Oid			key_type = link->key_type;
+	bool		found;
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	/* In parentheses, or it would be the columns. */
+	if (SPI_execute_with_args(psprintf("SELECT (u.*)::%s FROM %s AS u WHERE %s",
+									   format_type_be_qualified(users->rd_rel->reltype),
+									   narvik_users_source(users),
+									   key_condition(link)),
+							  1, &key_type, &key, NULL, false, 1) != SPI_OK_SELECT)
+		elog(ERROR, "could not fetch a user");
+	found = SPI_processed > 0;
+	if (found)
+	{
+		Datum		value = single_value(users->rd_rel->reltype);
+		MemoryContext spi_context = MemoryContextSwitchTo(context);
+
+		*row = PointerGetDatum(PG_DETOAST_DATUM_COPY(value));
+		MemoryContextSwitchTo(spi_context);
+	}
+	if (SPI_finish() != SPI_OK_FINISH)
+		elog(ERROR, "SPI_finish failed");
+	return found;
+}
+
+/*
+ * The row of a user as the caller may see it.  False if there is none.
+ *
+ * Where row-level security applies to the caller, the caller reads it.
+ * Elsewhere, as for a superuser, the owner does.
+ */
+bool
+narvik_fetch_user(const NarvikLink *link, Relation users, const text *user_id,
+				  Datum *row)
+{
+	bool		as_caller = check_enable_rls(RelationGetRelid(users), InvalidOid, true) == RLS_ENABLED;
+	NarvikCaller caller;
+	Datum		key;
+	bool		found;
+
+	check_caller_may_read(users);
+	narvik_become_owner(users, &caller);
+	found = parse_key(link, user_id, &key);
+	if (as_caller)
+		narvik_become_caller(&caller);
+	found = found && select_user(link, users, key, row);
+	if (!as_caller)
+		narvik_become_caller(&caller);
+	return found;
+}
