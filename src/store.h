@@ -46,7 +46,8 @@ extern bool narvik_slot_has_id(TupleTableSlot *slot, const unsigned char *id);
 typedef enum
 {
 	NARVIK_DONE,
-	NARVIK_BUSY,				/* somebody else has the row, or it cannot be written */
+	NARVIK_BUSY,				/* somebody else has the row, or it cannot be
+								 * written */
 	NARVIK_CHANGED				/* the row is not what was read any more */
 } NarvikTouch;
 
