@@ -64,7 +64,6 @@ narvik_expires_at_arg(FunctionCallInfo fcinfo, int argno)
 
 	narvik_require_arg(fcinfo, argno, "expiry of a session");
 	expires_at = PG_GETARG_TIMESTAMPTZ(argno);
-
 	narvik_check_expires_at(expires_at);
 	return expires_at;
 }

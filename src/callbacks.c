@@ -100,7 +100,6 @@ narvik_update_session_expiry(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("narvik_update_session_expiry()");
 
 	expires_at = narvik_expires_at_arg(fcinfo, 1);
-
 	PG_RETURN_BOOL(narvik_id_arg(fcinfo, 0, id) &&
 				   narvik_store_update_expiry(id, expires_at, narvik_now()));
 }

@@ -254,9 +254,9 @@ narvik_purge_hour(TimestampTz expires_at)
 {
 	const int64 epoch_shift = (int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) *
 		HOURS_PER_DAY;
-	int64		hour = expires_at /USECS_PER_HOUR;
+	int64		hour = expires_at / USECS_PER_HOUR;
 
-	if (expires_at %USECS_PER_HOUR < 0)
+	if (expires_at % USECS_PER_HOUR < 0)
 		hour--;
 	return (int32) Max(Min(hour + epoch_shift, INT_MAX), INT_MIN);
 }

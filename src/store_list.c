@@ -14,11 +14,15 @@
 #include "store.h"
 #include "store_run.h"
 
-/* The columns of narvik_session. */
+/*
+ * The columns of narvik_session.  What has no id of ours, which only somebody
+ * who dropped constraints can have made, is no session.
+ */
 static NarvikStatement list_for_user = {
 	.text = "SELECT pg_catalog.encode(id, 'hex'), user_id, created_at, expires_at,"
 	" data, false, false, false FROM ONLY %s"
 	" WHERE user_id = $1 AND expires_at > $2 AND created_at > $3 AND created_at < $4"
+	" AND pg_catalog.octet_length(id) = 32"
 	" ORDER BY created_at DESC, seq DESC LIMIT $5",
 	.nparams = 5,
 	.params = {TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID},

@@ -160,14 +160,13 @@ is_expired(IndexFetchTableData *fetch, ItemPointer tid, TimestampTz now,
 {
 	bool		call_again = false;
 	bool		isnull;
-	Datum expires_at;
+	Datum		expires_at;
 
 	/* It is the beginning of a HOT chain, which this follows. */
 	if (!table_index_fetch_tuple(fetch, tid, GetActiveSnapshot(), slot,
 								 &call_again, NULL))
 		return false;
 	expires_at = slot_getattr(slot, Anum_narvik_expires_at, &isnull);
-
 	return !isnull && DatumGetTimestampTz(expires_at) <= now;
 }
 

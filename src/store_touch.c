@@ -87,9 +87,33 @@ lock_if_free(const NarvikSession *session, LockTupleMode mode)
 	return answer;
 }
 
-/* ---- writes that may fail ------------------------------------------------ */
+static NarvikTouch
+write_expiry(const NarvikSession *session, TimestampTz expires_at)
+{
+	NarvikTouch touch = lock_if_free(session, LockTupleNoKeyExclusive);
+	Datum		values[3];
 
-typedef NarvikTouch (*Write) (const NarvikSession *session, TimestampTz expires_at);
+	if (touch != NARVIK_DONE)
+		return touch;
+	values[0] = PointerGetDatum(&session->tid);
+	values[1] = TimestampTzGetDatum(expires_at);
+	values[2] = Int32GetDatum(narvik_purge_hour(expires_at));
+	/* A trigger can keep the row from being updated. */
+	return narvik_run_count(&extend, values, NULL, 0) > 0 ? NARVIK_DONE : NARVIK_BUSY;
+}
+
+static NarvikTouch
+delete_row(const NarvikSession *session)
+{
+	NarvikTouch touch = lock_if_free(session, LockTupleExclusive);
+	Datum		value = PointerGetDatum(&session->tid);
+
+	if (touch == NARVIK_DONE)
+		(void) narvik_run_count(&delete, &value, NULL, 0);
+	return touch;
+}
+
+/* ---- writes that may fail ------------------------------------------------ */
 
 /*
  * What has to end the statement: cancel, termination and shutdown, no memory,
@@ -119,9 +143,12 @@ complain(const ErrorData *error)
 			 errhint("Sessions are valid, but not extended or removed, until this is mended.")));
 }
 
-/* NARVIK_BUSY if it fails. */
+/*
+ * Write a new expiry, or delete the row if that is NULL.  NARVIK_BUSY if it
+ * fails.
+ */
 static NarvikTouch
-try_to_write(Write write, const NarvikSession *session, TimestampTz expires_at)
+try_to_write(const NarvikSession *session, const TimestampTz *expires_at)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -131,7 +158,7 @@ try_to_write(Write write, const NarvikSession *session, TimestampTz expires_at)
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
-		touch = write(session, expires_at);
+		touch = expires_at != NULL ? write_expiry(session, *expires_at) : delete_row(session);
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
@@ -156,42 +183,16 @@ try_to_write(Write write, const NarvikSession *session, TimestampTz expires_at)
 	return touch;
 }
 
-static NarvikTouch
-write_expiry(const NarvikSession *session, TimestampTz expires_at)
-{
-	NarvikTouch touch = lock_if_free(session, LockTupleNoKeyExclusive);
-	Datum		values[3];
-
-	if (touch != NARVIK_DONE)
-		return touch;
-	values[0] = PointerGetDatum(&session->tid);
-	values[1] = TimestampTzGetDatum(expires_at);
-	values[2] = Int32GetDatum(narvik_purge_hour(expires_at));
-	/* A trigger can keep the row from being updated. */
-	return narvik_run_count(&extend, values, NULL, 0) > 0 ? NARVIK_DONE : NARVIK_BUSY;
-}
-
-static NarvikTouch
-delete_row(const NarvikSession *session, TimestampTz expires_at)
-{
-	NarvikTouch touch = lock_if_free(session, LockTupleExclusive);
-	Datum		value = PointerGetDatum(&session->tid);
-
-	if (touch == NARVIK_DONE)
-		(void) narvik_run_count(&delete, &value, NULL, 0);
-	return touch;
-}
-
 /* Give a session a new expiry, unless its row is not free or has changed. */
 NarvikTouch
 narvik_store_extend_if_free(const NarvikSession *session, TimestampTz expires_at)
 {
-	return try_to_write(write_expiry, session, expires_at);
+	return try_to_write(session, &expires_at);
 }
 
 /* Delete an expired session, unless its row is not free or has changed. */
 NarvikTouch
 narvik_store_delete_if_free(const NarvikSession *session)
 {
-	return try_to_write(delete_row, session, 0);
+	return try_to_write(session, NULL);
 }

@@ -318,7 +318,7 @@ narvik_store_update_expiry(const unsigned char *id, TimestampTz expires_at,
 	values[2] = Int32GetDatum(narvik_purge_hour(expires_at));
 	if (narvik_run_count(&update_expiry, values, NULL, NARVIK_NEWEST_STATE) == 0)
 		return false;
-	if (expires_at <=now)
+	if (expires_at <= now)
 		narvik_identity_session_ended(id);
 	return true;
 }

@@ -354,8 +354,10 @@ foreach my $call (@failing)
 		COMMIT;
 		TABLE narvik_sessions;",
 		connstr => $node->connstr('postgres') . ' user=app', on_error_stop => 0);
+	$out =~ s/^(alice|\(.*\))\n//mg;	# what validation answered
 	is($out, "$caller\n$caller", "the caller is itself again after an error in: $call");
-	is(join(' ', $err =~ /ERROR:\s+(\w{5})/g), 'RF000 RF000 42501',
+	my $may_fail = $call =~ /narvik_(validate|authenticate)/;	# validation answers without the write
+	is(join(' ', $err =~ /(?:ERROR|WARNING):\s+(\w{5})/g), $may_fail ? 'RF000 42501' : 'RF000 RF000 42501',
 		'the error was raised by the trigger');
 }
 
