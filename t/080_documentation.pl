@@ -78,7 +78,7 @@ sub documented
 }
 
 my $arguments = sprintf($short_types, q{regexp_replace(pg_get_function_arguments(p.oid),
-	'::(text|jsonb|interval|boolean|name)|(, )?\mOUT [^,]*', '', 'g')});
+	'::(text|jsonb|interval|boolean|name|integer|timestamp with time zone)|(, )?\mOUT [^,]*', '', 'g')});
 my $result = sprintf($short_types, 'pg_get_function_result(p.oid)');
 is( documented(map { s/, 0 or 1 row$//r } $reference =~ /^#### (narvik_\w+\(.*\) → .*)$/mg),
 	catalog(
