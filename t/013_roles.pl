@@ -154,11 +154,11 @@ line('monitoring role', 'cannot read or write `narvik_sessions`',
 	'TABLE narvik_sessions_seq_seq');
 line('monitoring role', 'cannot call a function that touches sessions',
 	[ $node->safe_psql('postgres', q{
-			SELECT string_agg(proname, ' ') FROM pg_proc AS p
+			SELECT string_agg(proname, ' ' ORDER BY proname COLLATE "C") FROM pg_proc AS p
 			JOIN pg_depend AS d ON d.objid = p.oid AND d.classid = 'pg_proc'::regclass AND d.deptype = 'e'
 			JOIN pg_extension AS e ON e.oid = d.refobjid AND extname = 'narvik'
 			WHERE has_function_privilege('monitor', p.oid, 'EXECUTE') AND NOT has_function_privilege('visitor', p.oid, 'EXECUTE')}),
-		'narvik_stats' ]);
+		'narvik_linked_users narvik_stats' ]);
 
 # ---- the table --------------------------------------------------------------
 
