@@ -271,6 +271,8 @@ my @calls = (
 	[ q{SELECT created >= 0 FROM narvik_stats()}, 't' ],
 	[ q{SELECT narvik_reset_stats()}, '' ],
 	[ q{SELECT narvik_users_changed()}, '39P01' ],
+	[ q{SELECT narvik_link_users('users_owner.users')}, '' ],
+	[ q{SELECT id_column, whole FROM narvik_linked_users()}, 'id|t' ],
 	[ q{SELECT narvik_unlink_users()}, '' ],
 	[ q{SELECT narvik_link_users('users_owner.users')}, '' ]);
 
