@@ -325,7 +325,7 @@ COMMENT ON COLUMN narvik_stats.purge_runs IS 'visits of the purge worker that en
 COMMENT ON COLUMN narvik_stats.last_purge_at IS 'when the last of them ended';
 COMMENT ON COLUMN narvik_stats.last_purge_rows IS 'how many sessions it deleted';
 COMMENT ON COLUMN narvik_stats.last_purge_ms IS 'how long it took, in milliseconds';
-COMMENT ON COLUMN narvik_stats.last_purge_error IS 'why the purge worker failed, if it failed since';
+COMMENT ON COLUMN narvik_stats.last_purge_error IS 'why the last visit failed or there was none, or which sessions cannot be deleted; NULL if all is well';
 COMMENT ON COLUMN narvik_stats.stats_reset IS 'since when is counted';
 
 CREATE FUNCTION narvik_reset_stats()

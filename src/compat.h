@@ -15,6 +15,8 @@
 #include "storage/shmem.h"
 #include "utils/acl.h"
 #include "utils/hsearch.h"
+#include "utils/rel.h"
+#include "utils/wait_event.h"
 
 /* 16 moved the varlena macros out of postgres.h. */
 #if PG_VERSION_NUM >= 160000
@@ -83,6 +85,34 @@ narvik_shmem_hash(const char *name, int64 size, HASHCTL *info, int flags)
 #else
 	return ShmemInitHash(name, size, size, info, flags);
 #endif
+}
+
+/* The number of a table's main file; 16 renamed what holds it. */
+static inline Oid
+narvik_relation_file(Relation rel)
+{
+#if PG_VERSION_NUM >= 160000
+	return rel->rd_locator.relNumber;
+#else
+	return rel->rd_node.relNode;
+#endif
+}
+
+/*
+ * What pg_stat_activity calls a wait; since 17 an extension can give it a
+ * name.  The event is zero before the first call.
+ */
+static inline uint32
+narvik_wait_event(uint32 *event, const char *name)
+{
+	if (*event == 0)
+#if PG_VERSION_NUM >= 170000
+		*event = WaitEventExtensionNew(name);
+#else
+		*event = PG_WAIT_EXTENSION;
+	(void) name;
+#endif
+	return *event;
 }
 
 /*

@@ -28,7 +28,7 @@ $node->safe_psql(
 	CREATE FUNCTION be_slow() RETURNS trigger LANGUAGE plpgsql AS $$
 	BEGIN
 		INSERT INTO public.deletions VALUES (txid_current());
-		PERFORM pg_sleep(0.1);
+		PERFORM pg_sleep(0.03);
 		RETURN OLD;
 	END $$;
 	CREATE TRIGGER slow BEFORE DELETE ON narvik_sessions FOR EACH ROW EXECUTE FUNCTION be_slow();
@@ -51,7 +51,7 @@ like($lines[0], qr/purged 7 expired sessions of database "quick" in \d+ ms, 0 le
 # ---- pg_stat_activity -------------------------------------------------------
 
 my $look = q{SELECT backend_type, coalesce(datname, '-'), state, query FROM pg_stat_activity WHERE backend_type LIKE 'narvik%' ORDER BY 1};
-save_expired($node, 'slow', 20);
+save_expired($node, 'slow', 60);
 my $worker = wait_for_worker($node, 'slow');
 is( $node->safe_psql('postgres', $look),
 	"narvik launcher|-|active|visiting databases\n"
@@ -66,7 +66,7 @@ $node->safe_psql('postgres', "SELECT pg_terminate_backend($worker)");
 ok($node->wait_for_log(qr/narvik purge worker FATAL:  terminating/, $offset), 'it is terminated');
 cmp_ok(expired_left($node, 'slow'), '>', 0, 'with something left');
 ok(wait_until_purged($node, 'slow'), 'the next goes on');
-ok($node->poll_query_until('slow', 'SELECT purged = 20 FROM narvik_stats'),
+ok($node->poll_query_until('slow', 'SELECT purged = 60 FROM narvik_stats'),
 	'narvik_stats counts what both have purged');
 is( $node->safe_psql(
 		'slow', q{SELECT max(n) FROM (SELECT count(*) AS n FROM deletions GROUP BY transaction) AS t}),
@@ -193,10 +193,27 @@ foreach my $episode ('first', 'second')
 	sleep 2;
 	is(scalar log_lines($node, $no_slot, $offset), 1, 'once, though it is tried every second');
 	is(expired_left($node, 'quick'), 1, 'nothing is purged');
+	is(purge_stats($node, 'quick', 'last_purge_error'),
+		'no background worker slot is free to purge expired sessions', 'narvik_stats says why');
 	give_slot();
 	ok(wait_until_purged($node, 'quick'), 'it is when a slot is free');
+	ok($node->poll_query_until('quick', 'SELECT last_purge_error IS NULL FROM narvik_stats'),
+		'and narvik_stats has nothing to complain of');
 }
 $hog->quit;
+
+# ---- no launcher ------------------------------------------------------------
+
+my $no_launcher = 'narvik launcher is not running';
+$node->safe_psql('postgres', 'SELECT pg_terminate_backend(' . launcher_pid($node) . ')');
+ok($node->poll_query_until('quick', 'SELECT last_purge_error FROM narvik_stats', $no_launcher),
+	'if the launcher is gone narvik_stats says so');
+ok($node->poll_query_until('quick', 'SELECT last_purge_error IS NULL FROM narvik_stats'), 'until it is back');
+
+# The one slot is for the launcher of logical replication.
+$node->append_conf('postgresql.conf', 'max_worker_processes = 1');
+$node->restart;
+is(purge_stats($node, 'quick', 'last_purge_error'), $no_launcher, 'and if it never came');
 
 ok(!log_lines($node, qr/PANIC|signal 11|signal 6/), 'nothing crashed but what was killed');
 $node->stop;

@@ -137,7 +137,7 @@ counts_for('purged by hand', save('x', '-1 day') . save('y', '-1 day') . save('z
 # ---- the worker's part ------------------------------------------------------
 
 is(purge_stats($node, 'shop', 'last_purge_at, last_purge_rows, last_purge_ms, last_purge_error'),
-	'|||', 'as long as no worker came nothing is known of one');
+	'|||"narvik.purge" is off', 'as long as no worker came nothing is known of one, and the view says why');
 save_expired($node, 'shop', 5);
 my %before = counts('shop');
 my $since = $node->safe_psql('shop', 'SELECT clock_timestamp()');
@@ -169,7 +169,8 @@ $node->reload;
 $node->poll_query_until('words', 'SELECT last_purge_error IS NOT NULL FROM narvik_stats') or die 'no visit';
 my ($failed, $message, $error) = $node->psql('words', q{SET client_encoding = 'LATIN1'; SELECT last_purge_error FROM narvik_stats});
 is($error, '', 'a message that was cut can be read under another client encoding');
-is(unpack('H*', $message), 'e4' x 127, 'it has as many whole characters as there is room for');
+my ($cut) = $message =~ /^session with seq 1 could not be purged: (\xe4+)$/;
+cmp_ok(length($message) + length($cut), '>=', 254, 'it has as many whole characters as there is room for');
 
 # ---- adding up --------------------------------------------------------------
 
