@@ -16,16 +16,19 @@
 CREATE TABLE narvik_sessions (
 	seq			bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
 	id			bytea NOT NULL,
-	user_id		text COLLATE pg_catalog."C" NOT NULL,
+	user_id		text COLLATE pg_catalog."C",
 	created_at	timestamptz NOT NULL,
 	expires_at	timestamptz NOT NULL,
+	ends_at		timestamptz,
+	authenticated_at timestamptz,
+	active_at	timestamptz,
 	lifetime	interval,
 	sliding		boolean NOT NULL,
 	data		jsonb NOT NULL,
 	purge_hour	integer NOT NULL,
 	CONSTRAINT narvik_sessions_id_excl EXCLUDE USING hash (id WITH =)
 ) WITH (fillfactor = 90);
-CREATE INDEX narvik_sessions_user_id_idx ON narvik_sessions (user_id);
+CREATE INDEX narvik_sessions_user_id_idx ON narvik_sessions (user_id) WHERE user_id IS NOT NULL;
 CREATE INDEX narvik_sessions_purge_hour_idx ON narvik_sessions (purge_hour);
 
 /* pg_dump carries the sessions, and the counter behind seq. */
@@ -35,9 +38,12 @@ SELECT pg_catalog.pg_extension_config_dump('narvik_sessions_seq_seq', '');
 COMMENT ON TABLE narvik_sessions IS 'login sessions; read and written by narvik''s functions only';
 COMMENT ON COLUMN narvik_sessions.seq IS 'order of creation; replica identity for logical replication';
 COMMENT ON COLUMN narvik_sessions.id IS 'session id: SHA-256 of the token, 32 bytes; the token itself is never stored';
-COMMENT ON COLUMN narvik_sessions.user_id IS 'whose session this is';
+COMMENT ON COLUMN narvik_sessions.user_id IS 'whose session this is; NULL: a guest''s';
 COMMENT ON COLUMN narvik_sessions.created_at IS 'when the session was created';
 COMMENT ON COLUMN narvik_sessions.expires_at IS 'from this moment on the session is invalid';
+COMMENT ON COLUMN narvik_sessions.ends_at IS 'expires_at is never later than this; NULL: no such end';
+COMMENT ON COLUMN narvik_sessions.authenticated_at IS 'when the user logged in; NULL: a guest''s';
+COMMENT ON COLUMN narvik_sessions.active_at IS 'when the session was last seen in use; NULL: not noted';
 COMMENT ON COLUMN narvik_sessions.lifetime IS 'length of a full extension; NULL: narvik.session_expires_in decides at each validation';
 COMMENT ON COLUMN narvik_sessions.sliding IS 'whether validation extends the session';
 COMMENT ON COLUMN narvik_sessions.data IS 'additional session data, always a JSON object';
@@ -57,6 +63,8 @@ CREATE TYPE narvik_session AS (
 	user_id		text,
 	created_at	timestamptz,
 	expires_at	timestamptz,
+	authenticated_at timestamptz,
+	active_at	timestamptz,
 	data		jsonb,
 	new			boolean,
 	extended	boolean,
@@ -64,9 +72,11 @@ CREATE TYPE narvik_session AS (
 );
 COMMENT ON TYPE narvik_session IS 'a session; new or extended: send the cookie again';
 COMMENT ON COLUMN narvik_session.id IS 'session id: 64 hex digits, SHA-256 of the token';
-COMMENT ON COLUMN narvik_session.user_id IS 'whose session it is';
+COMMENT ON COLUMN narvik_session.user_id IS 'whose session it is; NULL: a guest''s';
 COMMENT ON COLUMN narvik_session.created_at IS 'when the session was created';
 COMMENT ON COLUMN narvik_session.expires_at IS 'from then on it is invalid';
+COMMENT ON COLUMN narvik_session.authenticated_at IS 'when the user logged in; NULL: a guest''s';
+COMMENT ON COLUMN narvik_session.active_at IS 'when it was last seen in use, as far as that is noted';
 COMMENT ON COLUMN narvik_session.data IS 'additional session data';
 COMMENT ON COLUMN narvik_session.new IS 'send the cookie: the token is new';
 COMMENT ON COLUMN narvik_session.extended IS 'send the cookie again: the session lives longer now';
@@ -78,6 +88,8 @@ CREATE TYPE narvik_created_session AS (
 	user_id		text,
 	created_at	timestamptz,
 	expires_at	timestamptz,
+	authenticated_at timestamptz,
+	active_at	timestamptz,
 	data		jsonb,
 	new			boolean,
 	extended	boolean
@@ -85,9 +97,11 @@ CREATE TYPE narvik_created_session AS (
 COMMENT ON TYPE narvik_created_session IS 'a session with its token, which only the client keeps';
 COMMENT ON COLUMN narvik_created_session.token IS 'the only copy; the table has its hash';
 COMMENT ON COLUMN narvik_created_session.id IS 'session id: 64 hex digits, SHA-256 of the token';
-COMMENT ON COLUMN narvik_created_session.user_id IS 'whose session it is';
+COMMENT ON COLUMN narvik_created_session.user_id IS 'whose session it is; NULL: a guest''s';
 COMMENT ON COLUMN narvik_created_session.created_at IS 'when the session was created';
 COMMENT ON COLUMN narvik_created_session.expires_at IS 'from then on it is invalid';
+COMMENT ON COLUMN narvik_created_session.authenticated_at IS 'when the user logged in; NULL: a guest''s';
+COMMENT ON COLUMN narvik_created_session.active_at IS 'when it was last seen in use, as far as that is noted';
 COMMENT ON COLUMN narvik_created_session.data IS 'additional session data';
 COMMENT ON COLUMN narvik_created_session.new IS 'send the cookie: the token is new';
 COMMENT ON COLUMN narvik_created_session.extended IS 'send the cookie again: the session lives longer now';
@@ -96,10 +110,11 @@ COMMENT ON COLUMN narvik_created_session.extended IS 'send the cookie again: the
 
 CREATE FUNCTION narvik_create_session(user_id text, data jsonb DEFAULT '{}',
 									  expires_in interval DEFAULT NULL,
-									  sliding boolean DEFAULT true)
+									  sliding boolean DEFAULT true,
+									  max_age interval DEFAULT NULL)
 RETURNS narvik_created_session
 AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION narvik_create_session(text, jsonb, interval, boolean) IS
+COMMENT ON FUNCTION narvik_create_session(text, jsonb, interval, boolean, interval) IS
 'log in: stores a new session and returns it with its token';
 
 CREATE FUNCTION narvik_validate_session(token text)
@@ -148,10 +163,11 @@ COMMENT ON FUNCTION narvik_update_session_data(text, jsonb) IS
 /* ---- storage callbacks for clients that hash tokens themselves ---------- */
 
 CREATE FUNCTION narvik_save_session(id text, user_id text, expires_at timestamptz,
-									data jsonb DEFAULT '{}')
+									data jsonb DEFAULT '{}', lifetime interval DEFAULT NULL,
+									sliding boolean DEFAULT true)
 RETURNS void
 AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION narvik_save_session(text, text, timestamptz, jsonb) IS
+COMMENT ON FUNCTION narvik_save_session(text, text, timestamptz, jsonb, interval, boolean) IS
 'Narvik''s saveSession: stores a session under an id the client computed';
 
 CREATE FUNCTION narvik_fetch_session(id text)
@@ -164,7 +180,7 @@ CREATE FUNCTION narvik_update_session_expiry(id text, expires_at timestamptz)
 RETURNS boolean
 AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION narvik_update_session_expiry(text, timestamptz) IS
-'Narvik''s updateSessionExpiry: sets when the session expires; false if there is none';
+'Narvik''s updateSessionExpiry: sets when the session expires; false if there is no live one';
 
 CREATE FUNCTION narvik_delete_session(id text)
 RETURNS boolean

@@ -45,6 +45,10 @@ SELECT f.user_id, f.expires_at, f.data, f.new, f.extended FROM narvik_fetch_sess
 SELECT ctid = :'ctid0' AS same_ctid, xmin = :'xmin0' AS same_xmin, purge_hour
 FROM narvik_sessions WHERE id = decode(:'one', 'hex');
 
+-- What has expired is not brought back, but its id can be used again.
+SELECT narvik_update_session_expiry(:'one', '2100-01-01 00:00+00');
+SELECT narvik_save_session(:'one', 'alice', '2100-01-01 00:00+00');
+
 -- Due ones are fetched unextended.
 SELECT narvik_update_session_expiry(:'one', statement_timestamp() + '1 hour');
 SELECT f.expires_at < statement_timestamp() + '1 hour' AS unextended, f.extended FROM narvik_fetch_session(:'one') f;
@@ -72,14 +76,12 @@ SELECT narvik_delete_session(:'one');
 SELECT narvik_delete_session(upper(:'two'));
 SELECT count(*) FROM narvik_sessions;
 
--- A second save of an id is refused, in upper case too, expired or not; what was
+-- A second save of an id is refused, in upper case too; what was
 -- saved first stays as it was.
 SELECT narvik_save_session(:'one', 'alice', '2100-01-01 00:00+00', '{"first": true}');
 SELECT narvik_save_session(:'one', 'bob', '2101-01-01 00:00+00');
 \set VERBOSITY sqlstate
 SELECT narvik_save_session(upper(:'one'), 'bob', '2101-01-01 00:00+00');
-SELECT narvik_update_session_expiry(:'one', '2001-01-01 00:00+00');
-SELECT narvik_save_session(:'one', 'bob', '2101-01-01 00:00+00');
 -- Twice in one statement as well.
 SELECT narvik_save_session(:'two', 'bob', '2101-01-01 00:00+00') FROM generate_series(1, 2);
 \set VERBOSITY default
@@ -92,7 +94,11 @@ BEGIN
 EXCEPTION WHEN unique_violation THEN
     RAISE NOTICE 'caught, and fetched: %', (SELECT user_id FROM narvik_fetch_session(narvik_session_id('one')));
 END $$;
--- Deleted, the id is free again.
+-- Expired or deleted, the id is free again, and nothing of the first is left.
+SELECT narvik_update_session_expiry(:'one', '2001-01-01 00:00+00');
+SELECT narvik_save_session(:'one', 'bob', '2100-01-01 00:00+00', '{"second": true}');
+SELECT f.user_id, f.data FROM narvik_fetch_session(:'one') f;
+SELECT count(*) FROM narvik_fetch_sessions_for_user('alice');
 SELECT narvik_delete_session(:'one');
 SELECT narvik_save_session(:'one', 'bob', '2100-01-01 00:00+00');
 SELECT f.user_id FROM narvik_fetch_session(:'one') f;

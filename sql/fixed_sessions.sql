@@ -40,6 +40,7 @@ FROM unnest('{2 hours,1 hour,30 minutes,1 microsecond}'::interval[]) r,
      LATERAL pg_temp.validate_with(r, :'own') w;
 
 -- Not extended means not written.
+SELECT token FROM narvik_create_session('alice', sliding => false) \gset
 SELECT narvik_update_session_expiry(narvik_session_id(:'token'), statement_timestamp() + '1 hour');
 SELECT ctid AS ctid0, xmin AS xmin0 FROM narvik_sessions WHERE id = decode(narvik_session_id(:'token'), 'hex') \gset
 SELECT v.user_id, v.extended FROM narvik_validate_session(:'token') v;

@@ -108,13 +108,13 @@ DROP FUNCTION narvik_create_session(int);
 CREATE SCHEMA "Regress ""Narvik""; x";
 ALTER EXTENSION narvik SET SCHEMA "Regress ""Narvik""; x";
 CREATE SCHEMA regress_trap;
-CREATE FUNCTION regress_trap.narvik_create_session(text, jsonb, interval, boolean) RETURNS int LANGUAGE sql AS 'SELECT 1';
+CREATE FUNCTION regress_trap.narvik_create_session(text, jsonb, interval, boolean, interval) RETURNS int LANGUAGE sql AS 'SELECT 1';
 REVOKE ALL ON FUNCTION regress_trap.narvik_create_session FROM PUBLIC;
 SET search_path = regress_trap, public;
 SELECT "Regress ""Narvik""; x".narvik_grant('regress_narvik_app');
 RESET search_path;
 SELECT * FROM pg_temp.differs('regress_narvik_app', 'everybody', 'application');
-SELECT has_function_privilege('regress_narvik_app', 'regress_trap.narvik_create_session(text, jsonb, interval, boolean)', 'EXECUTE') AS trap,
+SELECT has_function_privilege('regress_narvik_app', 'regress_trap.narvik_create_session(text, jsonb, interval, boolean, interval)', 'EXECUTE') AS trap,
        has_schema_privilege('regress_narvik_app', 'Regress "Narvik"; x', 'USAGE') AS usage,
        has_schema_privilege('regress_narvik_app', 'Regress "Narvik"; x', 'CREATE') AS "create";
 SET ROLE regress_narvik_app;

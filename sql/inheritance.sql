@@ -17,7 +17,7 @@ SELECT narvik_save_session(narvik_session_id('due'), 'erin', statement_timestamp
 SELECT narvik_save_session(narvik_session_id('child'), 'child', '2100-01-01');
 CREATE TABLE regress_archive () INHERITS (narvik_sessions);
 INSERT INTO regress_archive
-SELECT seq, id, user_id, created_at - interval '1 day', e, lifetime, sliding, data, extract(epoch FROM e) / 3600
+SELECT seq, id, user_id, created_at - interval '1 day', e, ends_at, authenticated_at, active_at, lifetime, sliding, data, extract(epoch FROM e) / 3600
 FROM narvik_sessions, LATERAL (SELECT CASE user_id WHEN 'dora' THEN created_at - interval '1 day' ELSE expires_at END) x (e)
 ORDER BY seq;
 CREATE TABLE regress_grandchild (more text) INHERITS (regress_archive);

@@ -78,10 +78,11 @@ DO $$
 DECLARE
     made narvik_created_session := narvik_create_session('bob');
 BEGIN
-    PERFORM narvik_update_session_expiry(made.id, statement_timestamp());
-    RAISE NOTICE 'at its end: % row', (SELECT count(*) FROM narvik_rotate_session(made.token));
     PERFORM narvik_update_session_expiry(made.id, statement_timestamp() + interval '1 microsecond');
     RAISE NOTICE 'before: % row', (SELECT count(*) FROM narvik_rotate_session(made.token));
+    made := narvik_create_session('bob');
+    PERFORM narvik_update_session_expiry(made.id, statement_timestamp());
+    RAISE NOTICE 'at its end: % row', (SELECT count(*) FROM narvik_rotate_session(made.token));
 END $$;
 SELECT narvik_delete_sessions_for_user('bob');
 

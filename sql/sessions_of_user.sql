@@ -13,7 +13,7 @@ SELECT id AS idb, token AS tokenb FROM narvik_create_session('bob', '{"device": 
 -- Newest first; neither new nor extended; the user's own only.
 SELECT f.id = s.id AS same_id, f.user_id, f.data, f.expires_at - f.created_at AS lives, f.new, f.extended
 FROM narvik_fetch_sessions_for_user('alice') WITH ORDINALITY
-         AS f (id, user_id, created_at, expires_at, data, new, extended, due, n)
+         AS f (id, user_id, created_at, expires_at, authenticated_at, active_at, data, new, extended, due, n)
      JOIN (VALUES (1, :'id3'), (2, :'id2'), (3, :'id1')) AS s (n, id) ON s.n = f.n
 ORDER BY f.n;
 SELECT data FROM narvik_fetch_sessions_for_user('bob');
@@ -83,7 +83,7 @@ SELECT narvik_delete_sessions_for_user('carol');
 SELECT count(narvik_create_session('alice', jsonb_build_object('n', i))) FROM generate_series(1, 1000) i;
 SELECT count(*), bool_and((f.data->>'n')::int = 1001 - n) AS newest_first
 FROM narvik_fetch_sessions_for_user('alice') WITH ORDINALITY
-         AS f (id, user_id, created_at, expires_at, data, new, extended, due, n);
+         AS f (id, user_id, created_at, expires_at, authenticated_at, active_at, data, new, extended, due, n);
 SELECT narvik_delete_sessions_for_user('alice', narvik_session_id('none of them'));
 SELECT narvik_delete_sessions_for_user('bob');
 SELECT count(*) FROM narvik_sessions;

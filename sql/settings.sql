@@ -88,7 +88,7 @@ RESET ROLE;
 
 -- Not either by setting them before the library is loaded: what was put there is
 -- dropped when it is. (Where narvik is preloaded it is refused at once.)
-GRANT EXECUTE ON FUNCTION narvik_create_session(text, jsonb, interval, boolean) TO regress_narvik_app;
+GRANT EXECUTE ON FUNCTION narvik_create_session(text, jsonb, interval, boolean, interval) TO regress_narvik_app;
 \c -
 SET client_min_messages = error;
 SET ROLE regress_narvik_app;
@@ -115,6 +115,6 @@ RESET ROLE;
 ALTER DATABASE :"DBNAME" RESET narvik.session_expires_in;
 \c -
 
-REVOKE EXECUTE ON FUNCTION narvik_create_session(text, jsonb, interval, boolean) FROM regress_narvik_app;
+REVOKE EXECUTE ON FUNCTION narvik_create_session(text, jsonb, interval, boolean, interval) FROM regress_narvik_app;
 SELECT narvik_delete_sessions_for_user('alice');
 DROP ROLE regress_narvik_app;

@@ -271,7 +271,7 @@ ALTER TABLE regress_others ADD looked_again int;
 SELECT pg_temp.state('SELECT narvik_create_session(''1'')');
 SELECT pg_temp.state('SELECT narvik_unlink_users()');
 SELECT pg_temp.state('SELECT narvik_link_users(''regress_others'')');
-ALTER EXTENSION narvik DROP FUNCTION narvik_create_session(text, jsonb, interval, boolean);
+ALTER EXTENSION narvik DROP FUNCTION narvik_create_session(text, jsonb, interval, boolean, interval);
 SELECT pg_temp.state('SELECT narvik_grant(current_user::regrole)');
 ROLLBACK;
 DROP TABLE regress_others, regress_users, regress_tenants;

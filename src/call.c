@@ -21,8 +21,8 @@
 #include "token.h"
 
 /* narvik_created_session has the token in front, and is never due. */
-#define SESSION_COLUMNS	8
-#define CREATED_SESSION_COLUMNS	8
+#define SESSION_COLUMNS	10
+#define CREATED_SESSION_COLUMNS	10
 
 /* ---- arguments ---------------------------------------------------------- */
 
@@ -68,6 +68,18 @@ narvik_expires_at_arg(FunctionCallInfo fcinfo, int argno)
 	return expires_at;
 }
 
+/* False if the argument is null; an error if it is too short or too long. */
+bool
+narvik_lifetime_arg(FunctionCallInfo fcinfo, int argno, TimestampTz from,
+					Interval *lifetime)
+{
+	if (PG_ARGISNULL(argno))
+		return false;
+	*lifetime = *PG_GETARG_INTERVAL_P(argno);
+	(void) narvik_expiry_after(from, lifetime);
+	return true;
+}
+
 /* False if the argument is null or no session id. */
 bool
 narvik_id_arg(FunctionCallInfo fcinfo, int argno, unsigned char *id)
@@ -84,14 +96,14 @@ narvik_id_arg(FunctionCallInfo fcinfo, int argno, unsigned char *id)
 
 static const Oid session_types[SESSION_COLUMNS] =
 {
-	TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, JSONBOID,
-	BOOLOID, BOOLOID, BOOLOID
+	TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID,
+	TIMESTAMPTZOID, JSONBOID, BOOLOID, BOOLOID, BOOLOID
 };
 
 static const Oid created_session_types[CREATED_SESSION_COLUMNS] =
 {
-	TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, JSONBOID,
-	BOOLOID, BOOLOID
+	TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID,
+	TIMESTAMPTZOID, JSONBOID, BOOLOID, BOOLOID
 };
 
 /*
@@ -114,15 +126,20 @@ check_answer_desc(TupleDesc desc, const Oid *types, int natts)
 /* What both types have. */
 static void
 session_values(const NarvikSession *session, bool is_new, bool extended,
-			   Datum *values)
+			   Datum *values, bool *nulls)
 {
 	values[0] = PointerGetDatum(narvik_id_text(session->id));
 	values[1] = PointerGetDatum(session->user_id);
+	nulls[1] = session->user_id == NULL;
 	values[2] = TimestampTzGetDatum(session->terms.created_at);
-	values[3] = TimestampTzGetDatum(session->terms.expires_at);
-	values[4] = JsonbPGetDatum(session->data);
-	values[5] = BoolGetDatum(is_new);
-	values[6] = BoolGetDatum(extended);
+	values[3] = TimestampTzGetDatum(narvik_expires_at(&session->terms));
+	values[4] = TimestampTzGetDatum(session->authenticated_at);
+	nulls[4] = TIMESTAMP_IS_NOBEGIN(session->authenticated_at);
+	/* Being created is the first use. */
+	values[5] = TimestampTzGetDatum(Max(session->active_at, session->terms.created_at));
+	values[6] = JsonbPGetDatum(session->data);
+	values[7] = BoolGetDatum(is_new);
+	values[8] = BoolGetDatum(extended);
 }
 
 /* Answer a call that returns one narvik_created_session. */
@@ -137,7 +154,7 @@ narvik_created_session(FunctionCallInfo fcinfo, const text *token,
 	(void) get_call_result_type(fcinfo, NULL, &desc);
 	check_answer_desc(desc, created_session_types, CREATED_SESSION_COLUMNS);
 	values[0] = PointerGetDatum(token);
-	session_values(session, true, false, &values[1]);
+	session_values(session, true, false, &values[1], &nulls[1]);
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls));
 }
 
@@ -211,8 +228,8 @@ narvik_session_row(FunctionCallInfo fcinfo, const NarvikSession *session,
 	bool		nulls[SESSION_COLUMNS] = {false};
 
 	check_answer_desc(info->expectedDesc, session_types, SESSION_COLUMNS);
-	session_values(session, false, extended, values);
-	values[7] = BoolGetDatum(due);
+	session_values(session, false, extended, values, nulls);
+	values[9] = BoolGetDatum(due);
 	tuplestore_putvalues(info->setResult, info->expectedDesc, values, nulls);
 	return (Datum) 0;
 }
@@ -238,7 +255,7 @@ narvik_created_session_row(FunctionCallInfo fcinfo, const text *token,
 
 	check_answer_desc(info->expectedDesc, created_session_types, CREATED_SESSION_COLUMNS);
 	values[0] = PointerGetDatum(token);
-	session_values(session, true, false, &values[1]);
+	session_values(session, true, false, &values[1], &nulls[1]);
 	tuplestore_putvalues(info->setResult, info->expectedDesc, values, nulls);
 	return (Datum) 0;
 }

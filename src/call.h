@@ -12,6 +12,8 @@
 extern text *narvik_user_id_arg(FunctionCallInfo fcinfo, int argno);
 extern Jsonb *narvik_data_arg(FunctionCallInfo fcinfo, int argno);
 extern TimestampTz narvik_expires_at_arg(FunctionCallInfo fcinfo, int argno);
+extern bool narvik_lifetime_arg(FunctionCallInfo fcinfo, int argno,
+								TimestampTz from, Interval *lifetime);
 extern void narvik_require_arg(FunctionCallInfo fcinfo, int argno,
 							   const char *name);
 extern bool narvik_id_arg(FunctionCallInfo fcinfo, int argno,

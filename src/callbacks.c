@@ -27,15 +27,16 @@ PG_FUNCTION_INFO_V1(narvik_delete_session);
 
 /*
  * narvik_save_session(id text, user_id text, expires_at timestamptz,
- *					   data jsonb) returns void
+ *					   data jsonb, lifetime interval, sliding boolean)
+ * returns void
  *
- * The session slides, by narvik.session_expires_in.
+ * A NULL lifetime means narvik.session_expires_in at each extension.
  *
- * Raises null_value_not_allowed for any NULL; invalid_parameter_value for an
- * id that is not 64 hex digits, a user id that is empty or over 1024 bytes,
- * an infinite expires_at, or data that is no object; unique_violation if
- * there is a session with this id, after waiting for a transaction that is
- * about to make one.
+ * Raises null_value_not_allowed for any other NULL; invalid_parameter_value for
+ * an id that is not 64 hex digits, a user id that is empty or over 1024 bytes,
+ * an infinite expires_at, data that is no object, or a lifetime that is not
+ * positive or too long; unique_violation if there is a live session with this
+ * id, after waiting for a transaction that is about to make one.
  */
 Datum
 narvik_save_session(PG_FUNCTION_ARGS)
@@ -51,10 +52,17 @@ narvik_save_session(PG_FUNCTION_ARGS)
 				 errmsg("session ID must be %d hex digits", NARVIK_ID_CHARS)));
 	session.user_id = narvik_user_id_arg(fcinfo, 1);
 	session.data = narvik_data_arg(fcinfo, 3);
+	narvik_require_arg(fcinfo, 5, "sliding");
+	session.terms.guest = false;
 	session.terms.created_at = narvik_now();
+	session.terms.ends_at = DT_NOEND;
 	session.terms.expires_at = narvik_expires_at_arg(fcinfo, 2);
-	session.terms.sliding = true;
-	session.terms.has_lifetime = false;
+	session.terms.expires_at = narvik_expires_at(&session.terms);
+	session.terms.sliding = PG_GETARG_BOOL(5);
+	session.terms.has_lifetime = narvik_lifetime_arg(fcinfo, 4, session.terms.created_at,
+													 &session.terms.lifetime);
+	session.authenticated_at = session.terms.created_at;
+	session.active_at = DT_NOBEGIN;
 
 	narvik_check_user_exists(session.user_id);
 	if (!narvik_store_insert_if_new(&session))
@@ -87,7 +95,7 @@ narvik_fetch_session(PG_FUNCTION_ARGS)
  * narvik_update_session_expiry(id text, expires_at timestamptz)
  * returns boolean
  *
- * Sets what it is told, earlier or later.  False if there is no such session,
+ * Sets what it is told, earlier or later.  False if there is no live session,
  * for a NULL id and for what is no id.  Raises null_value_not_allowed for a
  * NULL expires_at, invalid_parameter_value for an infinite one.
  */

@@ -60,7 +60,7 @@ schema_name(void)
 }
 
 /*
- * "narvik.narvik_create_session(text,jsonb,interval,boolean), ..."  Somebody may
+ * "narvik.narvik_create_session(text,jsonb,interval,boolean,interval), ..."  Somebody may
  * have other functions of the same names in narvik's schema.
  */
 static char *

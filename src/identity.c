@@ -37,14 +37,15 @@ typedef struct Frame
 {
 	struct Frame *below;
 	int			nest_level;		/* of the (sub)transaction that set it */
-	text	   *user_id;		/* NULL: nobody */
+	bool		has_session;	/* else nobody */
+	text	   *user_id;		/* NULL: nobody, or a guest */
 	unsigned char session_id[NARVIK_ID_BYTES];
 } Frame;
 
 /* Frames are in TopTransactionContext. */
 static Frame *top = NULL;
 
-/* A user_id of NULL makes it nobody. */
+/* A session_id of NULL makes it nobody, a user_id of NULL a guest. */
 static void
 set_identity(const text *user_id, const unsigned char *session_id)
 {
@@ -68,7 +69,8 @@ set_identity(const text *user_id, const unsigned char *session_id)
 		frame->below = top;
 		top = frame;
 	}
-	if (session_id != NULL)
+	top->has_session = session_id != NULL;
+	if (top->has_session)
 		memmove(top->session_id, session_id, NARVIK_ID_BYTES);
 	if (top->user_id != NULL)
 		pfree(top->user_id);
@@ -130,13 +132,13 @@ narvik_identity_init(void)
 static bool
 is_somebody(void)
 {
-	return top != NULL && top->user_id != NULL;
+	return top != NULL && top->has_session;
 }
 
 static bool
 is_user(const text *user_id)
 {
-	return is_somebody() &&
+	return is_somebody() && top->user_id != NULL &&
 		VARSIZE_ANY_EXHDR(user_id) == VARSIZE_ANY_EXHDR(top->user_id) &&
 		memcmp(VARDATA_ANY(user_id), VARDATA_ANY(top->user_id),
 			   VARSIZE_ANY_EXHDR(user_id)) == 0;
@@ -192,6 +194,14 @@ narvik_identity_user_ended(const text *user_id, const unsigned char *except_id)
 		narvik_identity_clear();
 }
 
+/* All sessions of all users, but not those of guests. */
+void
+narvik_identity_users_ended(void)
+{
+	if (is_somebody() && top->user_id != NULL)
+		narvik_identity_clear();
+}
+
 void
 narvik_identity_user_renamed(const text *old_id, const text *new_id)
 {
@@ -204,14 +214,14 @@ narvik_identity_user_renamed(const text *old_id, const text *new_id)
 /*
  * narvik_current_user_id() returns text
  *
- * NULL if nobody is authenticated.  A copy: the identity may change while the
+ * NULL if nobody is authenticated, or a guest.  A copy: the identity may change while the
  * caller still holds the answer.
  */
 Datum
 narvik_current_user_id(PG_FUNCTION_ARGS)
 {
 	(void) fcinfo;
-	if (!is_somebody())
+	if (!is_somebody() || top->user_id == NULL)
 		PG_RETURN_NULL();
 	PG_RETURN_TEXT_P(DatumGetTextPCopy(PointerGetDatum(top->user_id)));
 }

@@ -15,6 +15,7 @@ extern void narvik_identity_session_rotated(const unsigned char *old_id,
 											const unsigned char *new_id);
 extern void narvik_identity_user_ended(const text *user_id,
 									   const unsigned char *except_id);
+extern void narvik_identity_users_ended(void);
 extern void narvik_identity_user_renamed(const text *old_id, const text *new_id);
 
 #endif							/* NARVIK_IDENTITY_H */

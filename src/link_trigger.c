@@ -90,7 +90,7 @@ user_renamed(const text *old_id, const text *new_id)
  * narvik_users_changed() returns trigger
  *
  * Deletes the sessions of a user who is deleted, lets those of a user whose
- * key changes follow, and deletes all when the table is truncated.
+ * key changes follow, and deletes all but those of guests when the table is truncated.
  */
 Datum
 narvik_users_changed(PG_FUNCTION_ARGS)
@@ -117,7 +117,7 @@ narvik_users_changed(PG_FUNCTION_ARGS)
 
 	if (TRIGGER_FIRED_BY_TRUNCATE(trigger->tg_event))
 	{
-		narvik_count(NARVIK_INVALIDATED, narvik_store_delete_all());
+		narvik_count(NARVIK_INVALIDATED, narvik_store_delete_of_users());
 		return PointerGetDatum(NULL);
 	}
 

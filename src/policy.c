@@ -156,17 +156,18 @@ full_lifetime(const NarvikTerms *terms)
 }
 
 /*
- * The moment at which a session of this age limit ends; infinity without.
+ * The moment at which a session ends whatever its expiry says: its own, or that
+ * of narvik.session_max_age.  Infinity without.
  */
 static TimestampTz
-max_age_ends_at(TimestampTz created_at)
+age_ends_at(const NarvikTerms *terms)
 {
 	TimestampTz ends_at;
 
-	if (session_max_age == 0 || TIMESTAMP_NOT_FINITE(created_at) ||
-		pg_add_s64_overflow(created_at, session_max_age * USECS_PER_SEC, &ends_at))
-		return DT_NOEND;
-	return ends_at;
+	if (session_max_age == 0 || TIMESTAMP_NOT_FINITE(terms->created_at) ||
+		pg_add_s64_overflow(terms->created_at, session_max_age * USECS_PER_SEC, &ends_at))
+		return terms->ends_at;
+	return Min(ends_at, terms->ends_at);
 }
 
 /* ---- rules -------------------------------------------------------------- */
@@ -189,8 +190,18 @@ narvik_expiry_after(TimestampTz from, const Interval *lifetime)
 }
 
 /*
- * Set when a new session expires: a full lifetime after its creation, but
- * within narvik.session_max_age.
+ * When a session expires: never later than its age permits, which a setting may
+ * have changed since the row was written.
+ */
+TimestampTz
+narvik_expires_at(const NarvikTerms *terms)
+{
+	return Min(terms->expires_at, age_ends_at(terms));
+}
+
+/*
+ * Set when a new session expires: a full lifetime after its creation, if its
+ * age permits.
  */
 void
 narvik_set_first_expiry(NarvikTerms *terms)
@@ -198,21 +209,20 @@ narvik_set_first_expiry(NarvikTerms *terms)
 	Interval	lifetime = full_lifetime(terms);
 
 	terms->expires_at = Min(narvik_expiry_after(terms->created_at, &lifetime),
-							max_age_ends_at(terms->created_at));
+							age_ends_at(terms));
 }
 
 bool
 narvik_has_expired(const NarvikTerms *terms, TimestampTz now)
 {
-	return now >= terms->expires_at ||
-		now >= max_age_ends_at(terms->created_at);
+	return now >= narvik_expires_at(terms);
 }
 
 /*
  * Whether validating the session now extends it, and until when.  Half of the
  * lifetime or less must be left (Narvik's rule; exactly half is enough).
  * False as well when the extension would not move the expiry forward, as at
- * the end of narvik.session_max_age.
+ * the end of the session's age.
  */
 bool
 narvik_extension_due(const NarvikTerms *terms, TimestampTz now,
@@ -229,8 +239,17 @@ narvik_extension_due(const NarvikTerms *terms, TimestampTz now,
 		now < extension_due_at(terms->expires_at, &lifetime))
 		return false;
 
-	*new_expires_at = Min(extended, max_age_ends_at(terms->created_at));
+	*new_expires_at = Min(extended, age_ends_at(terms));
 	return *new_expires_at > terms->expires_at;
+}
+
+/* narvik.session_max_age as an interval; false if there is no limit. */
+bool
+narvik_get_max_age(Interval *max_age)
+{
+	memset(max_age, 0, sizeof(Interval));
+	max_age->time = session_max_age * USECS_PER_SEC;
+	return session_max_age > 0;
 }
 
 /*

@@ -11,10 +11,12 @@
 /* What decides how long a session lives. */
 typedef struct NarvikTerms
 {
+	bool		guest;
 	TimestampTz created_at;
 	TimestampTz expires_at;
+	TimestampTz ends_at;		/* DT_NOEND: none of its own */
 	bool		sliding;
-	bool		has_lifetime;	/* else narvik.session_expires_in */
+	bool		has_lifetime;	/* else the setting decides */
 	Interval	lifetime;
 } NarvikTerms;
 
@@ -26,9 +28,11 @@ extern void narvik_policy_init(void);
 extern TimestampTz narvik_expiry_after(TimestampTz from,
 									   const Interval *lifetime);
 extern void narvik_set_first_expiry(NarvikTerms *terms);
+extern TimestampTz narvik_expires_at(const NarvikTerms *terms);
 extern bool narvik_has_expired(const NarvikTerms *terms, TimestampTz now);
 extern bool narvik_extension_due(const NarvikTerms *terms, TimestampTz now,
 								 TimestampTz *new_expires_at);
+extern bool narvik_get_max_age(Interval *max_age);
 extern TimestampTz narvik_oldest_allowed(TimestampTz now);
 extern int32 narvik_purge_hour(TimestampTz expires_at);
 

@@ -68,15 +68,43 @@ token_arg_is_empty(FunctionCallInfo fcinfo, int argno)
 }
 
 /*
+ * A new session of the user in an argument, with the arguments that follow:
+ * data jsonb, expires_in interval, sliding boolean, max_age interval.
+ */
+static void
+new_session_from_args(FunctionCallInfo fcinfo, int argno, NarvikSession *session)
+{
+	NarvikTerms *terms = &session->terms;
+	Interval	max_age;
+
+	session->user_id = narvik_user_id_arg(fcinfo, argno);
+	session->data = narvik_data_arg(fcinfo, argno + 1);
+	narvik_require_arg(fcinfo, argno + 3, "sliding");
+	terms->guest = false;
+	terms->created_at = narvik_now();
+	terms->sliding = PG_GETARG_BOOL(argno + 3);
+	terms->has_lifetime = narvik_lifetime_arg(fcinfo, argno + 2, terms->created_at,
+											  &terms->lifetime);
+	terms->ends_at = DT_NOEND;
+	if (narvik_lifetime_arg(fcinfo, argno + 4, terms->created_at, &max_age))
+		terms->ends_at = narvik_expiry_after(terms->created_at, &max_age);
+	narvik_set_first_expiry(terms);
+	session->authenticated_at = terms->created_at;
+	session->active_at = DT_NOBEGIN;
+}
+
+/*
  * narvik_create_session(user_id text, data jsonb, expires_in interval,
- *						 sliding boolean) returns narvik_created_session
+ *						 sliding boolean, max_age interval)
+ * returns narvik_created_session
  *
  * A NULL expires_in means narvik.session_expires_in, now and at each
- * extension; any other is the session's own lifetime.
+ * extension; any other is the session's own lifetime.  A NULL max_age is no
+ * limit; narvik.session_max_age is one anyway.
  *
  * Raises null_value_not_allowed for another NULL; invalid_parameter_value for
  * a user id that is empty or over 1024 bytes, data that is no object, or an
- * expires_in that is not positive or ends beyond the timestamp range.
+ * expires_in or max_age that is not positive or ends beyond the timestamp range.
  */
 Datum
 narvik_create_session(PG_FUNCTION_ARGS)
@@ -86,16 +114,7 @@ narvik_create_session(PG_FUNCTION_ARGS)
 
 	PreventCommandIfReadOnly("narvik_create_session()");
 
-	session.user_id = narvik_user_id_arg(fcinfo, 0);
-	session.data = narvik_data_arg(fcinfo, 1);
-	narvik_require_arg(fcinfo, 3, "sliding");
-	session.terms.sliding = PG_GETARG_BOOL(3);
-	session.terms.created_at = narvik_now();
-	session.terms.has_lifetime = !PG_ARGISNULL(2);
-	if (session.terms.has_lifetime)
-		session.terms.lifetime = *PG_GETARG_INTERVAL_P(2);
-	narvik_set_first_expiry(&session.terms);
-
+	new_session_from_args(fcinfo, 0, &session);
 	narvik_check_user_exists(session.user_id);
 	token = narvik_new_token();
 	(void) narvik_token_id(token, session.id);
@@ -299,6 +318,7 @@ narvik_validate_user(PG_FUNCTION_ARGS)
 				 errhint("Pass NULL::%s.", format_type_be(users->rd_rel->reltype))));
 
 	found = is_valid(validate_token_arg(fcinfo, 0, false, &session)) &&
+		session.user_id != NULL &&
 		narvik_fetch_user(&link, users, session.user_id, &row);
 	table_close(users, NoLock);
 	return found ? narvik_one_row(fcinfo, row) : narvik_no_row(fcinfo);
@@ -308,8 +328,8 @@ narvik_validate_user(PG_FUNCTION_ARGS)
  * narvik_authenticate(token text) returns text
  *
  * Validates the token as narvik_validate_session() does and makes its session
- * this transaction's identity; the user id.  NULL, and nobody, if it is not
- * valid.
+ * this transaction's identity; the user id.  NULL for a guest; NULL, and nobody,
+ * if it is not valid.
  */
 Datum
 narvik_authenticate(PG_FUNCTION_ARGS)
@@ -322,6 +342,8 @@ narvik_authenticate(PG_FUNCTION_ARGS)
 		PG_RETURN_NULL();
 	}
 	narvik_identity_set(session.user_id, session.id);
+	if (session.user_id == NULL)
+		PG_RETURN_NULL();
 	PG_RETURN_TEXT_P(session.user_id);
 }
 

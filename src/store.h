@@ -22,8 +22,10 @@ typedef struct NarvikSession
 {
 	ItemPointerData tid;		/* where this version of the row is */
 	unsigned char id[NARVIK_ID_BYTES];
-	text	   *user_id;
+	text	   *user_id;		/* NULL: a guest */
 	NarvikTerms terms;
+	TimestampTz authenticated_at;	/* DT_NOBEGIN: never */
+	TimestampTz active_at;		/* likewise */
 	Jsonb	   *data;
 } NarvikSession;
 
@@ -40,6 +42,8 @@ typedef enum
 extern bool narvik_store_find(const unsigned char *id, NarvikView view,
 							  bool with_data, NarvikSession *session);
 extern bool narvik_slot_has_id(TupleTableSlot *slot, const unsigned char *id);
+extern void narvik_session_from_slot(TupleTableSlot *slot, const unsigned char *id,
+									 bool with_data, NarvikSession *session);
 
 /* store_touch.c */
 
@@ -69,7 +73,7 @@ extern bool narvik_store_delete(const unsigned char *id);
 extern int64 narvik_store_delete_for_user(const text *user_id,
 										  const unsigned char *except_id);
 extern void narvik_store_rename_user(const text *old_id, const text *new_id);
-extern int64 narvik_store_delete_all(void);
+extern int64 narvik_store_delete_of_users(void);
 extern int64 narvik_store_delete_expired(TimestampTz now);
 
 /* store_list.c */

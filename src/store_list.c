@@ -16,23 +16,27 @@
 
 /*
  * The columns of narvik_session.  What has no id of ours, which only somebody
- * who dropped constraints can have made, is no session.
+ * who dropped constraints can have made, is no session.  $6 is
+ * narvik.session_max_age, or NULL; what is added to it is no sum beyond the range
+ * of timestamps.
  */
 static NarvikStatement list_for_user = {
-	.text = "SELECT pg_catalog.encode(id, 'hex'), user_id, created_at, expires_at,"
-	" data, false, false, false FROM ONLY %s"
+	.text = "SELECT pg_catalog.encode(id, 'hex'), user_id, created_at,"
+	" CASE WHEN created_at < expires_at - $6 THEN created_at + $6 ELSE expires_at END,"
+	" authenticated_at, GREATEST(active_at, created_at), data, false, false, false FROM ONLY %s"
 	" WHERE user_id = $1 AND expires_at > $2 AND created_at > $3 AND created_at < $4"
 	" AND pg_catalog.octet_length(id) = 32"
 	" ORDER BY created_at DESC, seq DESC LIMIT $5",
-	.nparams = 5,
-	.params = {TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID},
-	.ncolumns = 8,
-	.columns = {TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, JSONBOID,
-	BOOLOID, BOOLOID, BOOLOID}
+	.nparams = 6,
+	.params = {TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID, INTERVALOID},
+	.ncolumns = 10,
+	.columns = {TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID,
+	TIMESTAMPTZOID, JSONBOID, BOOLOID, BOOLOID, BOOLOID}
 };
 
 static NarvikStatement count_by_user = {
-	.text = "SELECT user_id, pg_catalog.count(*) FROM ONLY %s GROUP BY user_id",
+	.text = "SELECT user_id, pg_catalog.count(*) FROM ONLY %s"
+	" WHERE user_id IS NOT NULL GROUP BY user_id",
 	.ncolumns = 2,
 	.columns = {TEXTOID, INT8OID}
 };
@@ -44,19 +48,22 @@ void
 narvik_store_list_for_user(const text *user_id, TimestampTz now, int32 max_rows,
 						   TimestampTz created_before, Tuplestorestate *rows)
 {
-	Datum		values[5];
+	Datum		values[6];
+	Interval	max_age;
+	bool		has_max_age = narvik_get_max_age(&max_age);
 
 	values[0] = PointerGetDatum(user_id);
 	values[1] = TimestampTzGetDatum(now);
 	values[2] = TimestampTzGetDatum(narvik_oldest_allowed(now));
 	values[3] = TimestampTzGetDatum(created_before);
 	values[4] = Int64GetDatum(max_rows);
-	(void) narvik_run_into(&list_for_user, values, NULL, NARVIK_READ_ONLY, rows);
+	values[5] = IntervalPGetDatum(&max_age);
+	(void) narvik_run_into(&list_for_user, values, has_max_age ? NULL : "     n", NARVIK_READ_ONLY, rows);
 }
 
 /*
  * How many sessions each user has, as rows (user_id text, n bigint), in the
- * newest state.
+ * newest state.  Guests are no user.
  */
 Tuplestorestate *
 narvik_store_count_by_user(TupleDesc *desc)

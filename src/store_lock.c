@@ -59,12 +59,13 @@ set_user_locktag(LOCKTAG *tag, const text *user_id)
 	table_close(rel, NoLock);
 }
 
+/* Guests, whose user_id is NULL, are not limited. */
 void
 narvik_lock_user(const text *user_id)
 {
 	LOCKTAG		tag;
 
-	if (narvik_max_sessions_per_user == 0)
+	if (narvik_max_sessions_per_user == 0 || user_id == NULL)
 		return;
 	set_user_locktag(&tag, user_id);
 	(void) LockAcquire(&tag, ExclusiveLock, false, false);
@@ -76,7 +77,7 @@ narvik_lock_user_if_free(const text *user_id)
 {
 	LOCKTAG		tag;
 
-	if (narvik_max_sessions_per_user == 0)
+	if (narvik_max_sessions_per_user == 0 || user_id == NULL)
 		return true;
 	set_user_locktag(&tag, user_id);
 	return LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
@@ -104,33 +105,34 @@ lock_row(Relation rel, ItemPointer tid, LockTupleMode mode, TupleTableSlot *slot
 }
 
 /*
- * Lock a session by its id.  False if there is none.
+ * Lock a session by its id, live or expired; its newest version.  False if there
+ * is none.
  *
  * Somebody who was waited for may have deleted it and saved another one under
  * its id, or given it another id: then it is looked for again.
  */
 bool
-narvik_lock_session(const unsigned char *id, LockTupleMode mode, ItemPointer tid)
+narvik_lock_session(const unsigned char *id, LockTupleMode mode, bool with_data,
+					NarvikSession *session)
 {
 	Relation	rel = narvik_relation_open(RowExclusiveLock);
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
-	NarvikSession session;
 	bool		locked = false;
 
-	while (!locked && narvik_store_find(id, NARVIK_LATEST, false, &session))
+	while (!locked && narvik_store_find(id, NARVIK_LATEST, false, session))
 	{
 		TM_Result	result;
 
 		CHECK_FOR_INTERRUPTS();
-		narvik_lock_user(session.user_id);
-		result = lock_row(rel, &session.tid, mode, slot);
+		narvik_lock_user(session->user_id);
+		result = lock_row(rel, &session->tid, mode, slot);
 		/* Changed by the very command that called: not ours to change again. */
 		if (result == TM_SelfModified || result == TM_Invisible)
 			break;
 		locked = result == TM_Ok && narvik_slot_has_id(slot, id);
 	}
 	if (locked)
-		*tid = session.tid;
+		narvik_session_from_slot(slot, id, with_data, session);
 	ExecDropSingleTupleTableSlot(slot);
 	table_close(rel, NoLock);
 	return locked;

@@ -13,7 +13,7 @@
 extern void narvik_lock_user(const text *user_id);
 extern bool narvik_lock_user_if_free(const text *user_id);
 extern bool narvik_lock_session(const unsigned char *id, LockTupleMode mode,
-								ItemPointer tid);
+								bool with_data, NarvikSession *session);
 extern int64 narvik_change_rows(NarvikStatement *find, NarvikStatement *change,
 								Datum *values, const char *nulls, int how);
 

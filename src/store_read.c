@@ -63,25 +63,47 @@ narvik_slot_has_id(TupleTableSlot *slot, const unsigned char *id)
 		memcmp(VARDATA_ANY(found), id, NARVIK_ID_BYTES) == 0;
 }
 
-static void
-session_from_slot(TupleTableSlot *slot, const unsigned char *id,
-				  bool with_data, NarvikSession *session)
+static bool
+may_be_null(AttrNumber attnum)
+{
+	return attnum == Anum_narvik_user_id || attnum == Anum_narvik_lifetime ||
+		(attnum >= Anum_narvik_ends_at && attnum <= Anum_narvik_active_at);
+}
+
+static TimestampTz
+timestamp_from_slot(TupleTableSlot *slot, AttrNumber attnum, TimestampTz if_null)
+{
+	return slot->tts_isnull[attnum - 1] ? if_null :
+		DatumGetTimestampTz(slot->tts_values[attnum - 1]);
+}
+
+/*
+ * The session in a slot, whose id is known.
+ */
+void
+narvik_session_from_slot(TupleTableSlot *slot, const unsigned char *id,
+						 bool with_data, NarvikSession *session)
 {
 	Datum	   *values = slot->tts_values;
 
 	slot_getsomeattrs(slot, Natts_narvik);
 	for (int attnum = 1; attnum <= Natts_narvik; attnum++)
 	{
-		if (slot->tts_isnull[attnum - 1] && attnum != Anum_narvik_lifetime)
+		if (slot->tts_isnull[attnum - 1] && !may_be_null(attnum))
 			narvik_report_bad_column(NameStr(TupleDescAttr(slot->tts_tupleDescriptor,
 														   attnum - 1)->attname));
 	}
 
 	session->tid = slot->tts_tid;
 	memcpy(session->id, id, NARVIK_ID_BYTES);
-	session->user_id = DatumGetTextPCopy(values[Anum_narvik_user_id - 1]);
+	session->user_id = slot->tts_isnull[Anum_narvik_user_id - 1] ? NULL :
+		DatumGetTextPCopy(values[Anum_narvik_user_id - 1]);
+	session->authenticated_at = timestamp_from_slot(slot, Anum_narvik_authenticated_at, DT_NOBEGIN);
+	session->active_at = timestamp_from_slot(slot, Anum_narvik_active_at, DT_NOBEGIN);
+	session->terms.guest = session->user_id == NULL;
 	session->terms.created_at = DatumGetTimestampTz(values[Anum_narvik_created_at - 1]);
 	session->terms.expires_at = DatumGetTimestampTz(values[Anum_narvik_expires_at - 1]);
+	session->terms.ends_at = timestamp_from_slot(slot, Anum_narvik_ends_at, DT_NOEND);
 	session->terms.sliding = DatumGetBool(values[Anum_narvik_sliding - 1]);
 	session->terms.has_lifetime = !slot->tts_isnull[Anum_narvik_lifetime - 1];
 	if (session->terms.has_lifetime)
@@ -118,7 +140,7 @@ narvik_store_find(const unsigned char *id, NarvikView view,
 	while (!found && index_getnext_slot(scan, ForwardScanDirection, slot))
 		found = narvik_slot_has_id(slot, id);
 	if (found)
-		session_from_slot(slot, id, with_data, session);
+		narvik_session_from_slot(slot, id, with_data, session);
 
 	index_endscan(scan);
 	UnregisterSnapshot(snapshot);

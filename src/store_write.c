@@ -11,34 +11,45 @@
 #include "postgres.h"
 #include "compat.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type_d.h"
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
 
 #include "identity.h"
 #include "store.h"
 #include "store_lock.h"
 #include "store_run.h"
 
-#define COLUMNS "user_id, created_at, expires_at, lifetime, sliding, data"
-#define COLUMN_TYPES TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INTERVALOID, BOOLOID, JSONBOID
+/*
+ * How often to insert a session under an id that nobody has: others may come and
+ * go, but a trigger keeps it from being stored each time.
+ */
+#define INSERT_ATTEMPTS	100
+
+#define SESSION_TYPES \
+	BYTEAOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, \
+	INTERVALOID, BOOLOID, JSONBOID, INT4OID
 
 #define INSERT_SESSION \
-	"INSERT INTO %s (id, " COLUMNS ", purge_hour)" \
-	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
+	"INSERT INTO %s (id, user_id, created_at, expires_at, ends_at, authenticated_at," \
+	" lifetime, sliding, data, purge_hour)" \
+	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
 
 static NarvikStatement insert_session = {
 	.text = INSERT_SESSION,
-	.nparams = 8,
-	.params = {BYTEAOID, COLUMN_TYPES, INT4OID},
+	.nparams = 10,
+	.params = {SESSION_TYPES},
 	.cursor_options = CURSOR_OPT_GENERIC_PLAN
 };
 
 static NarvikStatement insert_session_if_new = {
 	.text = INSERT_SESSION " ON CONFLICT ON CONSTRAINT narvik_sessions_id_excl DO NOTHING",
-	.nparams = 8,
-	.params = {BYTEAOID, COLUMN_TYPES, INT4OID},
+	.nparams = 10,
+	.params = {SESSION_TYPES},
 	.cursor_options = CURSOR_OPT_GENERIC_PLAN
 };
 
@@ -50,20 +61,16 @@ static NarvikStatement update_expiry = {
 };
 
 static NarvikStatement update_id = {
-	.text = "UPDATE ONLY %s SET id = $2 WHERE ctid = $1 AND expires_at > $3 AND created_at > $4"
-	" RETURNING " COLUMNS,
-	.nparams = 4,
-	.params = {TIDOID, BYTEAOID, TIMESTAMPTZOID, TIMESTAMPTZOID},
-	.ncolumns = 6,
-	.columns = {COLUMN_TYPES},
+	.text = "UPDATE ONLY %s SET id = $2 WHERE ctid = $1",
+	.nparams = 2,
+	.params = {TIDOID, BYTEAOID},
 	.cursor_options = CURSOR_OPT_GENERIC_PLAN
 };
 
 static NarvikStatement update_data = {
-	.text = "UPDATE ONLY %s SET data = (data || $2) - $3"
-	" WHERE ctid = $1 AND expires_at > $4 AND created_at > $5 RETURNING data",
-	.nparams = 5,
-	.params = {TIDOID, JSONBOID, TEXTARRAYOID, TIMESTAMPTZOID, TIMESTAMPTZOID},
+	.text = "UPDATE ONLY %s SET data = (data || $2) - $3 WHERE ctid = $1 RETURNING data",
+	.nparams = 3,
+	.params = {TIDOID, JSONBOID, TEXTARRAYOID},
 	.ncolumns = 1,
 	.columns = {JSONBOID},
 	.cursor_options = CURSOR_OPT_GENERIC_PLAN
@@ -119,15 +126,15 @@ static NarvikStatement rename_user = {
 	.cursor_options = CURSOR_OPT_GENERIC_PLAN
 };
 
-static NarvikStatement find_all = {
-	.text = FIND("true"),
+static NarvikStatement find_of_users = {
+	.text = FIND("user_id IS NOT NULL"),
 	.nparams = 1,
 	.params = {TIDARRAYOID},
 	FOUND
 };
 
-static NarvikStatement delete_all = {
-	.text = CHANGE("DELETE FROM ONLY %s", "true"),
+static NarvikStatement delete_of_users = {
+	.text = CHANGE("DELETE FROM ONLY %s", "user_id IS NOT NULL"),
 	.nparams = 1,
 	.params = {TIDARRAYOID},
 	.cursor_options = CURSOR_OPT_GENERIC_PLAN
@@ -135,17 +142,17 @@ static NarvikStatement delete_all = {
 
 static NarvikStatement find_oldest_of_user = {
 	.text = "SELECT seq, ctid FROM (SELECT seq, ctid FROM ONLY %s"
-	" WHERE user_id = $2 AND expires_at > $3 AND created_at > $4"
+	" WHERE user_id = $2 AND expires_at > $3 AND created_at > $4 AND id <> $6"
 	" ORDER BY created_at DESC, seq DESC OFFSET $5) AS oldest ORDER BY seq",
-	.nparams = 5,
-	.params = {TIDARRAYOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID},
+	.nparams = 6,
+	.params = {TIDARRAYOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID, BYTEAOID},
 	FOUND
 };
 
 static NarvikStatement delete_oldest_of_user = {
 	.text = CHANGE("DELETE FROM ONLY %s", "user_id = $2"),
-	.nparams = 5,
-	.params = {TIDARRAYOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID},
+	.nparams = 6,
+	.params = {TIDARRAYOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID, BYTEAOID},
 	.cursor_options = CURSOR_OPT_GENERIC_PLAN
 };
 
@@ -194,43 +201,31 @@ id_datum(const unsigned char *id)
 	return PointerGetDatum(result);
 }
 
+/* For a statement whose parameters are SESSION_TYPES. */
 static void
-insert_values(const NarvikSession *session, Datum *values, char *nulls)
+session_values(const NarvikSession *session, Datum *values, char *nulls)
 {
 	const NarvikTerms *terms = &session->terms;
 
 	memset(nulls, ' ', NARVIK_MAX_PARAMS);
 	values[0] = id_datum(session->id);
 	values[1] = PointerGetDatum(session->user_id);
+	if (session->user_id == NULL)
+		nulls[1] = 'n';
 	values[2] = TimestampTzGetDatum(terms->created_at);
 	values[3] = TimestampTzGetDatum(terms->expires_at);
-	values[4] = IntervalPGetDatum(&terms->lifetime);
-	if (!terms->has_lifetime)
+	values[4] = TimestampTzGetDatum(terms->ends_at);
+	if (TIMESTAMP_IS_NOEND(terms->ends_at))
 		nulls[4] = 'n';
-	values[5] = BoolGetDatum(terms->sliding);
-	values[6] = JsonbPGetDatum(session->data);
-	values[7] = Int32GetDatum(narvik_purge_hour(terms->expires_at));
-}
-
-/* Columns of a result row that begins with COLUMNS. */
-static void
-session_from_result(const NarvikRun *run, uint64 row, NarvikSession *session)
-{
-	NarvikTerms *terms = &session->terms;
-	bool		no_lifetime;
-	Datum		lifetime;
-
-	ItemPointerSetInvalid(&session->tid);
-	session->user_id = DatumGetTextP(narvik_run_column_copy(run, row, 1));
-	terms->created_at = DatumGetTimestampTz(narvik_run_column(row, 2));
-	terms->expires_at = DatumGetTimestampTz(narvik_run_column(row, 3));
-	lifetime = SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc,
-							 4, &no_lifetime);
-	terms->has_lifetime = !no_lifetime;
-	if (terms->has_lifetime)
-		terms->lifetime = *DatumGetIntervalP(lifetime);
-	terms->sliding = DatumGetBool(narvik_run_column(row, 5));
-	session->data = DatumGetJsonbP(narvik_run_column_copy(run, row, 6));
+	values[5] = TimestampTzGetDatum(session->authenticated_at);
+	if (TIMESTAMP_IS_NOBEGIN(session->authenticated_at))
+		nulls[5] = 'n';
+	values[6] = IntervalPGetDatum(&terms->lifetime);
+	if (!terms->has_lifetime)
+		nulls[6] = 'n';
+	values[7] = BoolGetDatum(terms->sliding);
+	values[8] = JsonbPGetDatum(session->data);
+	values[9] = Int32GetDatum(narvik_purge_hour(terms->expires_at));
 }
 
 /* ---- new sessions ------------------------------------------------------- */
@@ -252,68 +247,179 @@ end_expired_identity(TimestampTz now)
 }
 
 /*
- * Keep a user to narvik.max_sessions_per_user: delete the oldest live
- * sessions so that one more fits in.
+ * Keep a user to narvik.max_sessions_per_user: delete the oldest live sessions
+ * but for the newcomer, which is stored already.  Whoever stored it has the lock
+ * on the user.
  */
 static void
-make_room(const NarvikSession *newcomer)
+make_room(const NarvikSession *newcomer, TimestampTz now)
 {
-	TimestampTz now = newcomer->terms.created_at;
-	Datum		values[5] = {(Datum) 0};
+	Datum		values[6] = {(Datum) 0};
 
-	if (narvik_max_sessions_per_user == 0 ||
+	if (narvik_max_sessions_per_user == 0 || newcomer->user_id == NULL ||
 		narvik_has_expired(&newcomer->terms, now))
 		return;
 
-	narvik_lock_user(newcomer->user_id);
 	values[1] = PointerGetDatum(newcomer->user_id);
 	values[2] = TimestampTzGetDatum(now);
 	values[3] = TimestampTzGetDatum(narvik_oldest_allowed(now));
 	values[4] = Int64GetDatum(narvik_max_sessions_per_user - 1);
+	values[5] = id_datum(newcomer->id);
 	if (narvik_change_rows(&find_oldest_of_user, &delete_oldest_of_user,
 						   values, NULL, 0) > 0)
 		end_expired_identity(now);
 }
 
+static void
+report_not_stored(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
+			 errmsg("a trigger kept the session from being stored")));
+}
+
+/* A session with an id of its own. */
 void
 narvik_store_insert(const NarvikSession *session)
 {
 	Datum		values[NARVIK_MAX_PARAMS];
 	char		nulls[NARVIK_MAX_PARAMS];
 
-	make_room(session);
-	insert_values(session, values, nulls);
+	narvik_lock_user(session->user_id);
+	session_values(session, values, nulls);
 	if (narvik_run_count(&insert_session, values, nulls, 0) != 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
-				 errmsg("a trigger kept the session from being stored")));
+		report_not_stored();
+	make_room(session, session->terms.created_at);
 }
 
-/* False if there is a session with this id. */
-bool
-narvik_store_insert_if_new(const NarvikSession *session)
+static bool
+insert_unless_taken(const NarvikSession *session)
 {
 	Datum		values[NARVIK_MAX_PARAMS];
 	char		nulls[NARVIK_MAX_PARAMS];
 
-	make_room(session);
-	insert_values(session, values, nulls);
-	return narvik_run_count(&insert_session_if_new, values, nulls, 0) > 0;
+	session_values(session, values, nulls);
+	return narvik_run_count(&insert_session_if_new, values, nulls,
+							NARVIK_NEWEST_STATE) > 0;
+}
+
+/*
+ * The same above READ COMMITTED, where ON CONFLICT raises serialization_failure
+ * for a session that was committed since the statement began.
+ */
+static bool
+insert_unless_taken_meanwhile(const NarvikSession *session)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool inserted = false;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		inserted = insert_unless_taken(session);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+		NarvikSession other;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+		if (error->sqlerrcode != ERRCODE_T_R_SERIALIZATION_FAILURE ||
+			!narvik_store_find(session->id, NARVIK_LATEST, false, &other))
+			ReThrowError(error);
+		FreeErrorData(error);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	return inserted;
+}
+
+/*
+ * Delete the session with this id if it has expired.  False if it is there to
+ * stay.
+ */
+static bool
+clear_id(const unsigned char *id, TimestampTz now)
+{
+	NarvikSession session;
+	Datum		value = PointerGetDatum(&session.tid);
+
+	if (!narvik_lock_session(id, LockTupleExclusive, false, &session))
+		return true;
+	if (!narvik_has_expired(&session.terms, now) ||
+		narvik_run_count(&delete_session, &value, NULL, NARVIK_NEWEST_STATE) == 0)
+		return false;
+	narvik_identity_session_ended(id);
+	return true;
+}
+
+/*
+ * A session under an id that somebody chose.  False if there is a live one with
+ * this id; an expired one gives way.
+ */
+bool
+narvik_store_insert_if_new(const NarvikSession *session)
+{
+	TimestampTz now = session->terms.created_at;
+
+	narvik_lock_user(session->user_id);
+	for (int attempt = 0; attempt < INSERT_ATTEMPTS; attempt++)
+	{
+		if (IsolationUsesXactSnapshot() ? insert_unless_taken_meanwhile(session) :
+			insert_unless_taken(session))
+		{
+			make_room(session, now);
+			return true;
+		}
+		if (!clear_id(session->id, now))
+			return false;
+	}
+	report_not_stored();
+	return false;
 }
 
 /* ---- one session by its id ---------------------------------------------- */
 
-/* Set what the caller asks for, earlier or later.  False if there is none. */
+/*
+ * Lock a live session.  If there is none, it is not this transaction's identity
+ * any longer either.
+ */
+static bool
+lock_live(const unsigned char *id, LockTupleMode mode, bool with_data,
+		  TimestampTz now, NarvikSession *session)
+{
+	if (narvik_lock_session(id, mode, with_data, session) &&
+		!narvik_has_expired(&session->terms, now))
+		return true;
+	narvik_identity_session_ended(id);
+	return false;
+}
+
+/*
+ * Set what the caller asks for, earlier or later, if the session's age permits.
+ * False if there is no live session.
+ */
 bool
 narvik_store_update_expiry(const unsigned char *id, TimestampTz expires_at,
 						   TimestampTz now)
 {
-	ItemPointerData tid;
+	NarvikSession session;
 	Datum		values[3];
 
-	if (!narvik_lock_session(id, LockTupleNoKeyExclusive, &tid))
+	if (!lock_live(id, LockTupleNoKeyExclusive, false, now, &session))
 		return false;
-	values[0] = PointerGetDatum(&tid);
+	session.terms.expires_at = expires_at;
+	expires_at = narvik_expires_at(&session.terms);
+	values[0] = PointerGetDatum(&session.tid);
 	values[1] = TimestampTzGetDatum(expires_at);
 	values[2] = Int32GetDatum(narvik_purge_hour(expires_at));
 	if (narvik_run_count(&update_expiry, values, NULL, NARVIK_NEWEST_STATE) == 0)
@@ -330,32 +436,17 @@ bool
 narvik_store_update_id(const unsigned char *old_id, const unsigned char *new_id,
 					   TimestampTz now, NarvikSession *session)
 {
-	ItemPointerData tid;
-	Datum		values[4];
-	NarvikRun	run;
-	bool		found;
+	Datum		values[2];
 
-	if (!narvik_lock_session(old_id, LockTupleNoKeyExclusive, &tid))
-	{
-		narvik_identity_session_ended(old_id);
+	if (!lock_live(old_id, LockTupleNoKeyExclusive, true, now, session))
 		return false;
-	}
-	values[0] = PointerGetDatum(&tid);
+	values[0] = PointerGetDatum(&session->tid);
 	values[1] = id_datum(new_id);
-	values[2] = TimestampTzGetDatum(now);
-	values[3] = TimestampTzGetDatum(narvik_oldest_allowed(now));
-	narvik_run_begin(&run, &update_id, values, NULL, NARVIK_NEWEST_STATE);
-	found = SPI_processed > 0;
-	if (found)
-	{
-		session_from_result(&run, 0, session);
-		memcpy(session->id, new_id, NARVIK_ID_BYTES);
-		narvik_identity_session_rotated(old_id, new_id);
-	}
-	else
-		narvik_identity_session_ended(old_id);
-	narvik_run_end(&run);
-	return found;
+	if (narvik_run_count(&update_id, values, NULL, NARVIK_NEWEST_STATE) == 0)
+		return false;
+	memcpy(session->id, new_id, NARVIK_ID_BYTES);
+	narvik_identity_session_rotated(old_id, new_id);
+	return true;
 }
 
 /* The top-level keys of a JSON object whose value is null, as text[]. */
@@ -389,26 +480,19 @@ null_keys(Jsonb *object)
 Jsonb *
 narvik_store_update_data(const unsigned char *id, Jsonb *patch, TimestampTz now)
 {
-	ItemPointerData tid;
-	Datum		values[5];
+	NarvikSession session;
+	Datum		values[3];
 	NarvikRun	run;
 	Jsonb	   *data = NULL;
 
-	if (!narvik_lock_session(id, LockTupleNoKeyExclusive, &tid))
-	{
-		narvik_identity_session_ended(id);
+	if (!lock_live(id, LockTupleNoKeyExclusive, false, now, &session))
 		return NULL;
-	}
-	values[0] = PointerGetDatum(&tid);
+	values[0] = PointerGetDatum(&session.tid);
 	values[1] = JsonbPGetDatum(patch);
 	values[2] = null_keys(patch);
-	values[3] = TimestampTzGetDatum(now);
-	values[4] = TimestampTzGetDatum(narvik_oldest_allowed(now));
 	narvik_run_begin(&run, &update_data, values, NULL, NARVIK_NEWEST_STATE);
 	if (SPI_processed > 0)
 		data = DatumGetJsonbP(narvik_run_column_copy(&run, 0, 1));
-	else
-		narvik_identity_session_ended(id);
 	narvik_run_end(&run);
 	return data;
 }
@@ -416,9 +500,9 @@ narvik_store_update_data(const unsigned char *id, Jsonb *patch, TimestampTz now)
 bool
 narvik_store_delete(const unsigned char *id)
 {
-	ItemPointerData tid;
-	Datum		value = PointerGetDatum(&tid);
-	bool		deleted = narvik_lock_session(id, LockTupleExclusive, &tid) &&
+	NarvikSession session;
+	Datum		value = PointerGetDatum(&session.tid);
+	bool		deleted = narvik_lock_session(id, LockTupleExclusive, false, &session) &&
 		narvik_run_count(&delete_session, &value, NULL, NARVIK_NEWEST_STATE) > 0;
 
 	narvik_identity_session_ended(id);
@@ -453,14 +537,15 @@ narvik_store_rename_user(const text *old_id, const text *new_id)
 	narvik_identity_user_renamed(old_id, new_id);
 }
 
+/* All sessions but those of guests. */
 int64
-narvik_store_delete_all(void)
+narvik_store_delete_of_users(void)
 {
 	Datum		value = (Datum) 0;
-	int64		deleted = narvik_change_rows(&find_all, &delete_all, &value, NULL,
+	int64		deleted = narvik_change_rows(&find_of_users, &delete_of_users, &value, NULL,
 											 NARVIK_WITHOUT_INDEX);
 
-	narvik_identity_clear();
+	narvik_identity_users_ended();
 	return deleted;
 }
 

@@ -54,7 +54,7 @@ sub make_sessions
 	$source->safe_psql(
 		$db, q{
 		GRANT EXECUTE ON FUNCTION narvik_validate_session(text),
-			narvik_create_session(text, jsonb, interval, boolean) TO app;
+			narvik_create_session(text, jsonb, interval, boolean, interval) TO app;
 	});
 	return split /\n/, $source->safe_psql(
 		$db, q{
