@@ -10,12 +10,15 @@ OBJS = \
 	src/link_trigger.o \
 	src/grants.o \
 	src/session.o \
+	src/create.o \
+	src/validate.o \
 	src/callbacks.o \
 	src/worker.o \
 	src/purge.o \
 	src/cookie_functions.o \
 	src/link_user.o \
 	src/link.o \
+	src/store_insert.o \
 	src/store_list.o \
 	src/store_lock.o \
 	src/store_read.o \

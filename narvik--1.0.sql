@@ -117,6 +117,13 @@ AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION narvik_create_session(text, jsonb, interval, boolean, interval) IS
 'log in: stores a new session and returns it with its token';
 
+CREATE FUNCTION narvik_create_guest_session(data jsonb DEFAULT '{}',
+											expires_in interval DEFAULT NULL)
+RETURNS narvik_created_session
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION narvik_create_guest_session(jsonb, interval) IS
+'stores a session of nobody yet, before anybody has logged in, and returns it with its token';
+
 CREATE FUNCTION narvik_validate_session(token text)
 RETURNS SETOF narvik_session
 AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1;

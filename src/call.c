@@ -8,6 +8,7 @@
 #include "postgres.h"
 #include "compat.h"
 
+#include "access/detoast.h"
 #include "access/htup_details.h"
 #include "catalog/pg_type_d.h"
 #include "funcapi.h"
@@ -23,6 +24,9 @@
 /* narvik_created_session has the token in front, and is never due. */
 #define SESSION_COLUMNS	10
 #define CREATED_SESSION_COLUMNS	10
+
+/* What validation takes at most; 20 random bytes need 32. */
+#define MAX_TOKEN_BYTES	1024
 
 /* ---- arguments ---------------------------------------------------------- */
 
@@ -90,6 +94,25 @@ narvik_id_arg(FunctionCallInfo fcinfo, int argno, unsigned char *id)
 		return false;
 	hex = PG_GETARG_TEXT_PP(argno);
 	return narvik_parse_id(VARDATA_ANY(hex), VARSIZE_ANY_EXHDR(hex), id);
+}
+
+/*
+ * The id of a token that a client sent.  False if it cannot be one of ours;
+ * never an error, whatever the text.
+ */
+bool
+narvik_token_arg(FunctionCallInfo fcinfo, int argno, unsigned char *id)
+{
+	Size		len;
+
+	if (PG_ARGISNULL(argno))
+		return false;
+
+	/* Measure before detoasting: nobody should be able to make us copy 1 GB. */
+	len = toast_raw_datum_size(PG_GETARG_DATUM(argno)) - VARHDRSZ;
+	if (len == 0 || len > MAX_TOKEN_BYTES)
+		return false;
+	return narvik_token_id(PG_GETARG_TEXT_PP(argno), id);
 }
 
 /* ---- answers ------------------------------------------------------------ */

@@ -18,6 +18,8 @@ extern void narvik_require_arg(FunctionCallInfo fcinfo, int argno,
 							   const char *name);
 extern bool narvik_id_arg(FunctionCallInfo fcinfo, int argno,
 						  unsigned char *id);
+extern bool narvik_token_arg(FunctionCallInfo fcinfo, int argno,
+							 unsigned char *id);
 
 extern Datum narvik_created_session(FunctionCallInfo fcinfo, const text *token,
 									const NarvikSession *session);

@@ -30,6 +30,7 @@
 int			narvik_session_expires_in = 30 * SECS_PER_DAY;
 int			narvik_max_sessions_per_user = 0;
 
+static int	guest_expires_in = SECS_PER_DAY;	/* seconds */
 static int	session_max_age = 0;	/* seconds; 0: no limit */
 
 void
@@ -40,6 +41,13 @@ narvik_policy_init(void)
 							"Sessions created with a lifetime of their own keep it.",
 							&narvik_session_expires_in,
 							30 * SECS_PER_DAY, 1, INT_MAX,
+							PGC_SUSET, GUC_UNIT_S,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("narvik.guest_expires_in",
+							"Sets how long a guest's session lives, and how long an extension makes it live again.",
+							"Sessions created with a lifetime of their own keep it.",
+							&guest_expires_in,
+							SECS_PER_DAY, 1, INT_MAX,
 							PGC_SUSET, GUC_UNIT_S,
 							NULL, NULL, NULL);
 	DefineCustomIntVariable("narvik.session_max_age",
@@ -151,7 +159,8 @@ full_lifetime(const NarvikTerms *terms)
 
 	if (terms->has_lifetime)
 		return terms->lifetime;
-	from_setting.time = narvik_session_expires_in * USECS_PER_SEC;
+	from_setting.time = (terms->guest ? guest_expires_in : narvik_session_expires_in) *
+		USECS_PER_SEC;
 	return from_setting;
 }
 

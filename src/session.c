@@ -1,7 +1,7 @@
 /*
  * session.c
- *		The life of a session in SQL functions: create, validate,
- *		authenticate, rotate, invalidate, list, change its data.
+ *		The life of a session in SQL functions: validate, authenticate,
+ *		rotate, invalidate, list, change its data.
  *
  * Arguments in, policy, answer out.  The rules are policy.c's, the rows are
  * the store's.  Time is narvik_now().
@@ -24,13 +24,9 @@
 #include "identity.h"
 #include "link.h"
 #include "stats.h"
-#include "store.h"
 #include "token.h"
+#include "validate.h"
 
-/* What validation takes at most; 20 random bytes need 32. */
-#define MAX_TOKEN_BYTES	1024
-
-PG_FUNCTION_INFO_V1(narvik_create_session);
 PG_FUNCTION_INFO_V1(narvik_validate_session);
 PG_FUNCTION_INFO_V1(narvik_validate_user);
 PG_FUNCTION_INFO_V1(narvik_authenticate);
@@ -39,25 +35,6 @@ PG_FUNCTION_INFO_V1(narvik_rotate_session);
 PG_FUNCTION_INFO_V1(narvik_fetch_sessions_for_user);
 PG_FUNCTION_INFO_V1(narvik_delete_sessions_for_user);
 PG_FUNCTION_INFO_V1(narvik_update_session_data);
-
-/*
- * The id of a token that a client sent.  False if it cannot be one of ours;
- * never an error, whatever the text.
- */
-static bool
-token_arg_id(FunctionCallInfo fcinfo, int argno, unsigned char *id)
-{
-	Size		len;
-
-	if (PG_ARGISNULL(argno))
-		return false;
-
-	/* Measure before detoasting: nobody should be able to make us copy 1 GB. */
-	len = toast_raw_datum_size(PG_GETARG_DATUM(argno)) - VARHDRSZ;
-	if (len == 0 || len > MAX_TOKEN_BYTES)
-		return false;
-	return narvik_token_id(PG_GETARG_TEXT_PP(argno), id);
-}
 
 /* A request without a session cookie: most of them are, on most sites. */
 static bool
@@ -68,203 +45,23 @@ token_arg_is_empty(FunctionCallInfo fcinfo, int argno)
 }
 
 /*
- * A new session of the user in an argument, with the arguments that follow:
- * data jsonb, expires_in interval, sliding boolean, max_age interval.
- */
-static void
-new_session_from_args(FunctionCallInfo fcinfo, int argno, NarvikSession *session)
-{
-	NarvikTerms *terms = &session->terms;
-	Interval	max_age;
-
-	session->user_id = narvik_user_id_arg(fcinfo, argno);
-	session->data = narvik_data_arg(fcinfo, argno + 1);
-	narvik_require_arg(fcinfo, argno + 3, "sliding");
-	terms->guest = false;
-	terms->created_at = narvik_now();
-	terms->sliding = PG_GETARG_BOOL(argno + 3);
-	terms->has_lifetime = narvik_lifetime_arg(fcinfo, argno + 2, terms->created_at,
-											  &terms->lifetime);
-	terms->ends_at = DT_NOEND;
-	if (narvik_lifetime_arg(fcinfo, argno + 4, terms->created_at, &max_age))
-		terms->ends_at = narvik_expiry_after(terms->created_at, &max_age);
-	narvik_set_first_expiry(terms);
-	session->authenticated_at = terms->created_at;
-	session->active_at = DT_NOBEGIN;
-}
-
-/*
- * narvik_create_session(user_id text, data jsonb, expires_in interval,
- *						 sliding boolean, max_age interval)
- * returns narvik_created_session
- *
- * A NULL expires_in means narvik.session_expires_in, now and at each
- * extension; any other is the session's own lifetime.  A NULL max_age is no
- * limit; narvik.session_max_age is one anyway.
- *
- * Raises null_value_not_allowed for another NULL; invalid_parameter_value for
- * a user id that is empty or over 1024 bytes, data that is no object, or an
- * expires_in or max_age that is not positive or ends beyond the timestamp range.
- */
-Datum
-narvik_create_session(PG_FUNCTION_ARGS)
-{
-	NarvikSession session;
-	text	   *token;
-
-	PreventCommandIfReadOnly("narvik_create_session()");
-
-	new_session_from_args(fcinfo, 0, &session);
-	narvik_check_user_exists(session.user_id);
-	token = narvik_new_token();
-	(void) narvik_token_id(token, session.id);
-	narvik_store_insert(&session);
-	narvik_count(NARVIK_CREATED, 1);
-
-	return narvik_created_session(fcinfo, token, &session);
-}
-
-/* Whether validation may write: not on a standby, nor in READ ONLY. */
-static bool
-may_write(void)
-{
-	return !XactReadOnly && !IsInParallelMode();
-}
-
-typedef enum
-{
-	NO_TOKEN,					/* NULL or empty */
-	UNKNOWN,
-	EXPIRED,
-	VALID,
-	DUE,						/* valid; an extension is due and was not made */
-	EXTENDED,
-	LOOK_AGAIN					/* the row changed under our hands */
-} Verdict;
-
-/*
- * Under READ COMMITTED a row that changed since the look-up deserves another
- * look, which sees the change.  The other isolation levels would see the same
- * as before.
- */
-static Verdict
-verdict_on_change(Verdict verdict)
-{
-	return IsolationUsesXactSnapshot() ? verdict : LOOK_AGAIN;
-}
-
-/* An expired session is deleted if that needs no waiting. */
-static Verdict
-judge_expired(const NarvikSession *session)
-{
-	if (may_write() && narvik_store_delete_if_free(session) == NARVIK_CHANGED)
-		return verdict_on_change(EXPIRED);
-	return EXPIRED;
-}
-
-/*
- * A live session is extended if it is due and that needs no waiting.  Of many
- * validations at once the one that gets hold of the row extends it.
- */
-static Verdict
-judge_live(NarvikSession *session, TimestampTz now)
-{
-	TimestampTz new_expires_at;
-
-	if (!narvik_extension_due(&session->terms, now, &new_expires_at))
-		return VALID;
-	if (!may_write())
-		return DUE;
-	switch (narvik_store_extend_if_free(session, new_expires_at))
-	{
-		case NARVIK_DONE:
-			session->terms.expires_at = new_expires_at;
-			return EXTENDED;
-		case NARVIK_CHANGED:
-			return verdict_on_change(DUE);
-		case NARVIK_BUSY:
-			break;
-	}
-	return DUE;
-}
-
-/*
- * Look a session up and decide, as the contract of validation says.  If it is
- * not valid, it is not this transaction's identity any longer either.
- */
-static Verdict
-validate(const unsigned char *id, bool with_data, NarvikSession *session)
-{
-	TimestampTz now = narvik_now();
-	Verdict		verdict;
-
-	do
-	{
-		CHECK_FOR_INTERRUPTS();
-		if (!narvik_store_find(id, NARVIK_NEWEST, with_data, session))
-			verdict = UNKNOWN;
-		else if (narvik_has_expired(&session->terms, now))
-			verdict = judge_expired(session);
-		else
-			verdict = judge_live(session, now);
-	} while (verdict == LOOK_AGAIN);
-
-	if (verdict == UNKNOWN || verdict == EXPIRED)
-		narvik_identity_session_ended(id);
-	return verdict;
-}
-
-static void
-count_validation(Verdict verdict)
-{
-	switch (verdict)
-	{
-		case NO_TOKEN:
-			/* Nobody tries to guess with it. */
-			break;
-		case UNKNOWN:
-			narvik_count(NARVIK_REJECTED, 1);
-			break;
-		case EXPIRED:
-			narvik_count(NARVIK_EXPIRED, 1);
-			break;
-		case EXTENDED:
-			narvik_count(NARVIK_EXTENDED, 1);
-			narvik_count(NARVIK_VALIDATED, 1);
-			break;
-		case VALID:
-		case DUE:
-			narvik_count(NARVIK_VALIDATED, 1);
-			break;
-		case LOOK_AGAIN:
-			pg_unreachable();
-	}
-}
-
-/*
  * Validate the token in an argument, and count it.  Without with_data the
  * session's data is left out, for callers that would not look at it.
  */
-static Verdict
+static NarvikVerdict
 validate_token_arg(FunctionCallInfo fcinfo, int argno, bool with_data,
 				   NarvikSession *session)
 {
 	unsigned char id[NARVIK_ID_BYTES];
-	Verdict		verdict = UNKNOWN;
+	NarvikVerdict verdict = NARVIK_IS_UNKNOWN;
 
-	if (token_arg_id(fcinfo, argno, id))
-		verdict = validate(id, with_data, session);
+	if (narvik_token_arg(fcinfo, argno, id))
+		verdict = narvik_validate(id, with_data, session);
 	else if (token_arg_is_empty(fcinfo, argno))
-		verdict = NO_TOKEN;
+		verdict = NARVIK_IS_NO_TOKEN;
 
-	count_validation(verdict);
+	narvik_count_validation(verdict);
 	return verdict;
-}
-
-static bool
-is_valid(Verdict verdict)
-{
-	return verdict == VALID || verdict == DUE || verdict == EXTENDED;
 }
 
 /*
@@ -278,12 +75,12 @@ Datum
 narvik_validate_session(PG_FUNCTION_ARGS)
 {
 	NarvikSession session;
-	Verdict		verdict = validate_token_arg(fcinfo, 0, true, &session);
+	NarvikVerdict verdict = validate_token_arg(fcinfo, 0, true, &session);
 
-	if (!is_valid(verdict))
+	if (!narvik_is_valid(verdict))
 		return narvik_no_row(fcinfo);
-	return narvik_session_row(fcinfo, &session, verdict == EXTENDED,
-							  verdict == DUE);
+	return narvik_session_row(fcinfo, &session, verdict == NARVIK_IS_EXTENDED,
+							  verdict == NARVIK_IS_DUE);
 }
 
 /*
@@ -317,7 +114,7 @@ narvik_validate_user(PG_FUNCTION_ARGS)
 						RelationGetRelationName(users)),
 				 errhint("Pass NULL::%s.", format_type_be(users->rd_rel->reltype))));
 
-	found = is_valid(validate_token_arg(fcinfo, 0, false, &session)) &&
+	found = narvik_is_valid(validate_token_arg(fcinfo, 0, false, &session)) &&
 		session.user_id != NULL &&
 		narvik_fetch_user(&link, users, session.user_id, &row);
 	table_close(users, NoLock);
@@ -336,7 +133,7 @@ narvik_authenticate(PG_FUNCTION_ARGS)
 {
 	NarvikSession session;
 
-	if (!is_valid(validate_token_arg(fcinfo, 0, false, &session)))
+	if (!narvik_is_valid(validate_token_arg(fcinfo, 0, false, &session)))
 	{
 		narvik_identity_clear();
 		PG_RETURN_NULL();
@@ -364,7 +161,7 @@ narvik_rotate_session(PG_FUNCTION_ARGS)
 
 	PreventCommandIfReadOnly("narvik_rotate_session()");
 
-	if (!token_arg_id(fcinfo, 0, id))
+	if (!narvik_token_arg(fcinfo, 0, id))
 		return narvik_no_row(fcinfo);
 
 	token = narvik_new_token();

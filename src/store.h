@@ -59,9 +59,11 @@ extern NarvikTouch narvik_store_extend_if_free(const NarvikSession *session,
 											   TimestampTz expires_at);
 extern NarvikTouch narvik_store_delete_if_free(const NarvikSession *session);
 
-/* store_write.c */
+/* store_insert.c */
 extern void narvik_store_insert(const NarvikSession *session);
 extern bool narvik_store_insert_if_new(const NarvikSession *session);
+
+/* store_write.c */
 extern bool narvik_store_update_expiry(const unsigned char *id,
 									   TimestampTz expires_at, TimestampTz now);
 extern bool narvik_store_update_id(const unsigned char *old_id,

@@ -31,6 +31,7 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
+#include "identity.h"
 #include "relation.h"
 #include "store_lock.h"
 
@@ -136,6 +137,21 @@ narvik_lock_session(const unsigned char *id, LockTupleMode mode, bool with_data,
 	ExecDropSingleTupleTableSlot(slot);
 	table_close(rel, NoLock);
 	return locked;
+}
+
+/*
+ * Lock a live session.  If there is none, it is not this transaction's identity
+ * any longer either.
+ */
+bool
+narvik_lock_live_session(const unsigned char *id, LockTupleMode mode,
+						 bool with_data, TimestampTz now, NarvikSession *session)
+{
+	if (narvik_lock_session(id, mode, with_data, session) &&
+		!narvik_has_expired(&session->terms, now))
+		return true;
+	narvik_identity_session_ended(id);
+	return false;
 }
 
 /* ---- many rows ---------------------------------------------------------- */

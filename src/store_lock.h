@@ -1,20 +1,50 @@
 /*
  * store_lock.h
- *		Locking rows of the table of sessions; for the store's own files.
+ *		Locking rows of the table of sessions and changing them; for the store's own files.
  */
 #ifndef NARVIK_STORE_LOCK_H
 #define NARVIK_STORE_LOCK_H
 
 #include "access/tableam.h"
+#include "catalog/pg_type_d.h"
 
 #include "store.h"
 #include "store_run.h"
 
+/*
+ * Pairs for narvik_change_rows(): what finds the rows in the order of seq, and
+ * what changes them once they are locked.  OFFSET 0 keeps the planner from
+ * reading the whole index on seq for the order's sake.
+ */
+#define NARVIK_FIND(conditions) \
+	"SELECT seq, ctid FROM (SELECT seq, ctid FROM ONLY %s" \
+	" WHERE " conditions " OFFSET 0) AS found ORDER BY seq"
+#define NARVIK_CHANGE(action, conditions) action " WHERE ctid = ANY ($1) AND " conditions
+#define NARVIK_FOUND .ncolumns = 2, .columns = {INT8OID, TIDOID}
+
+/* A session's id as a parameter. */
+static inline Datum
+narvik_id_datum(const unsigned char *id)
+{
+	bytea	   *result = (bytea *) palloc(VARHDRSZ + NARVIK_ID_BYTES);
+
+	SET_VARSIZE(result, VARHDRSZ + NARVIK_ID_BYTES);
+	memcpy(VARDATA(result), id, NARVIK_ID_BYTES);
+	return PointerGetDatum(result);
+}
+
+/* store_lock.c */
 extern void narvik_lock_user(const text *user_id);
 extern bool narvik_lock_user_if_free(const text *user_id);
 extern bool narvik_lock_session(const unsigned char *id, LockTupleMode mode,
 								bool with_data, NarvikSession *session);
+extern bool narvik_lock_live_session(const unsigned char *id, LockTupleMode mode,
+									 bool with_data, TimestampTz now,
+									 NarvikSession *session);
 extern int64 narvik_change_rows(NarvikStatement *find, NarvikStatement *change,
 								Datum *values, const char *nulls, int how);
+
+/* store_write.c */
+extern void narvik_end_expired_identity(TimestampTz now);
 
 #endif							/* NARVIK_STORE_LOCK_H */

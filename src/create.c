@@ -1,0 +1,118 @@
+/*
+ * create.c
+ *		New sessions in SQL functions: of a user, of a guest, and of a guest
+ *		who becomes a user.
+ */
+#include "postgres.h"
+#include "compat.h"
+
+#include "miscadmin.h"
+
+#include "call.h"
+#include "clock.h"
+#include "link.h"
+#include "stats.h"
+#include "token.h"
+
+PG_FUNCTION_INFO_V1(narvik_create_session);
+PG_FUNCTION_INFO_V1(narvik_create_guest_session);
+
+/*
+ * The terms of a new session that are in arguments: data, which must be there,
+ * and expires_in.
+ */
+static void
+begin_session(FunctionCallInfo fcinfo, int data_argno, text *user_id,
+			  NarvikSession *session)
+{
+	NarvikTerms *terms = &session->terms;
+
+	session->user_id = user_id;
+	session->data = narvik_data_arg(fcinfo, data_argno);
+	session->active_at = DT_NOBEGIN;
+	terms->guest = user_id == NULL;
+	terms->created_at = narvik_now();
+	terms->ends_at = DT_NOEND;
+	terms->sliding = true;
+	terms->has_lifetime = narvik_lifetime_arg(fcinfo, data_argno + 1, terms->created_at,
+											  &terms->lifetime);
+	session->authenticated_at = terms->guest ? DT_NOBEGIN : terms->created_at;
+}
+
+/*
+ * A new session of the user in an argument, with the arguments that follow:
+ * data jsonb, expires_in interval, sliding boolean, max_age interval.
+ */
+static void
+begin_user_session(FunctionCallInfo fcinfo, int argno, NarvikSession *session)
+{
+	NarvikTerms *terms = &session->terms;
+	Interval	max_age;
+
+	begin_session(fcinfo, argno + 1, narvik_user_id_arg(fcinfo, argno), session);
+	narvik_require_arg(fcinfo, argno + 3, "sliding");
+	terms->sliding = PG_GETARG_BOOL(argno + 3);
+	if (narvik_lifetime_arg(fcinfo, argno + 4, terms->created_at, &max_age))
+		terms->ends_at = narvik_expiry_after(terms->created_at, &max_age);
+	narvik_set_first_expiry(terms);
+}
+
+/* Store it, and answer with its token. */
+static Datum
+store_session(FunctionCallInfo fcinfo, NarvikSession *session)
+{
+	text	   *token = narvik_new_token();
+
+	(void) narvik_token_id(token, session->id);
+	narvik_store_insert(session);
+	narvik_count(NARVIK_CREATED, 1);
+	return narvik_created_session(fcinfo, token, session);
+}
+
+/*
+ * narvik_create_session(user_id text, data jsonb, expires_in interval,
+ *						 sliding boolean, max_age interval)
+ * returns narvik_created_session
+ *
+ * A NULL expires_in means narvik.session_expires_in, now and at each
+ * extension; any other is the session's own lifetime.  A NULL max_age is no
+ * limit; narvik.session_max_age is one anyway.
+ *
+ * Raises null_value_not_allowed for another NULL; invalid_parameter_value for
+ * a user id that is empty or over 1024 bytes, data that is no object, or an
+ * expires_in or max_age that is not positive or ends beyond the timestamp range.
+ */
+Datum
+narvik_create_session(PG_FUNCTION_ARGS)
+{
+	NarvikSession session;
+
+	PreventCommandIfReadOnly("narvik_create_session()");
+
+	begin_user_session(fcinfo, 0, &session);
+	narvik_check_user_exists(session.user_id);
+	return store_session(fcinfo, &session);
+}
+
+/*
+ * narvik_create_guest_session(data jsonb, expires_in interval)
+ * returns narvik_created_session
+ *
+ * A session of nobody yet.  A NULL expires_in means narvik.guest_expires_in, now
+ * and at each extension.
+ *
+ * Raises null_value_not_allowed for NULL data; invalid_parameter_value for data
+ * that is no object, or an expires_in that is not positive or ends beyond the
+ * timestamp range.
+ */
+Datum
+narvik_create_guest_session(PG_FUNCTION_ARGS)
+{
+	NarvikSession session;
+
+	PreventCommandIfReadOnly("narvik_create_guest_session()");
+
+	begin_session(fcinfo, 0, NULL, &session);
+	narvik_set_first_expiry(&session.terms);
+	return store_session(fcinfo, &session);
+}

@@ -1,0 +1,239 @@
+/*
+ * store_insert.c
+ *		The sessions in the table: storing new ones.
+ *
+ * Nobody waits for a session that has an id of its own.  An id that the client
+ * chose may be taken, or about to be: then whoever is storing it is waited for.
+ */
+#include "postgres.h"
+#include "compat.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+
+#include "identity.h"
+#include "store.h"
+#include "store_lock.h"
+#include "store_run.h"
+
+/*
+ * How often to insert a session under an id that nobody has: others may come and
+ * go, but a trigger keeps it from being stored each time.
+ */
+#define INSERT_ATTEMPTS	100
+
+#define SESSION_TYPES \
+	BYTEAOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, \
+	INTERVALOID, BOOLOID, JSONBOID, INT4OID
+
+#define INSERT_SESSION \
+	"INSERT INTO %s (id, user_id, created_at, expires_at, ends_at, authenticated_at," \
+	" lifetime, sliding, data, purge_hour)" \
+	" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
+
+static NarvikStatement insert_session = {
+	.text = INSERT_SESSION,
+	.nparams = 10,
+	.params = {SESSION_TYPES},
+	.cursor_options = CURSOR_OPT_GENERIC_PLAN
+};
+
+static NarvikStatement insert_session_if_new = {
+	.text = INSERT_SESSION " ON CONFLICT ON CONSTRAINT narvik_sessions_id_excl DO NOTHING",
+	.nparams = 10,
+	.params = {SESSION_TYPES},
+	.cursor_options = CURSOR_OPT_GENERIC_PLAN
+};
+
+static NarvikStatement delete_session = {
+	.text = "DELETE FROM ONLY %s WHERE ctid = $1",
+	.nparams = 1,
+	.params = {TIDOID},
+	.cursor_options = CURSOR_OPT_GENERIC_PLAN
+};
+
+static NarvikStatement find_oldest_of_user = {
+	.text = "SELECT seq, ctid FROM (SELECT seq, ctid FROM ONLY %s"
+	" WHERE user_id = $2 AND expires_at > $3 AND created_at > $4 AND id <> $6"
+	" ORDER BY created_at DESC, seq DESC OFFSET $5) AS oldest ORDER BY seq",
+	.nparams = 6,
+	.params = {TIDARRAYOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID, BYTEAOID},
+	NARVIK_FOUND
+};
+
+static NarvikStatement delete_oldest_of_user = {
+	.text = NARVIK_CHANGE("DELETE FROM ONLY %s", "user_id = $2"),
+	.nparams = 6,
+	.params = {TIDARRAYOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID, BYTEAOID},
+	.cursor_options = CURSOR_OPT_GENERIC_PLAN
+};
+
+/* For a statement whose parameters are SESSION_TYPES. */
+static void
+session_values(const NarvikSession *session, Datum *values, char *nulls)
+{
+	const NarvikTerms *terms = &session->terms;
+
+	memset(nulls, ' ', NARVIK_MAX_PARAMS);
+	values[0] = narvik_id_datum(session->id);
+	values[1] = PointerGetDatum(session->user_id);
+	if (session->user_id == NULL)
+		nulls[1] = 'n';
+	values[2] = TimestampTzGetDatum(terms->created_at);
+	values[3] = TimestampTzGetDatum(terms->expires_at);
+	values[4] = TimestampTzGetDatum(terms->ends_at);
+	if (TIMESTAMP_IS_NOEND(terms->ends_at))
+		nulls[4] = 'n';
+	values[5] = TimestampTzGetDatum(session->authenticated_at);
+	if (TIMESTAMP_IS_NOBEGIN(session->authenticated_at))
+		nulls[5] = 'n';
+	values[6] = IntervalPGetDatum(&terms->lifetime);
+	if (!terms->has_lifetime)
+		nulls[6] = 'n';
+	values[7] = BoolGetDatum(terms->sliding);
+	values[8] = JsonbPGetDatum(session->data);
+	values[9] = Int32GetDatum(narvik_purge_hour(terms->expires_at));
+}
+
+/*
+ * Keep a user to narvik.max_sessions_per_user: delete the oldest live sessions
+ * but for the newcomer, which is stored already.  Whoever stored it has the lock
+ * on the user.
+ */
+static void
+make_room(const NarvikSession *newcomer, TimestampTz now)
+{
+	Datum		values[6] = {(Datum) 0};
+
+	if (narvik_max_sessions_per_user == 0 || newcomer->user_id == NULL ||
+		narvik_has_expired(&newcomer->terms, now))
+		return;
+
+	values[1] = PointerGetDatum(newcomer->user_id);
+	values[2] = TimestampTzGetDatum(now);
+	values[3] = TimestampTzGetDatum(narvik_oldest_allowed(now));
+	values[4] = Int64GetDatum(narvik_max_sessions_per_user - 1);
+	values[5] = narvik_id_datum(newcomer->id);
+	if (narvik_change_rows(&find_oldest_of_user, &delete_oldest_of_user,
+						   values, NULL, 0) > 0)
+		narvik_end_expired_identity(now);
+}
+
+static void
+report_not_stored(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
+			 errmsg("a trigger kept the session from being stored")));
+}
+
+/* A session with an id of its own. */
+void
+narvik_store_insert(const NarvikSession *session)
+{
+	Datum		values[NARVIK_MAX_PARAMS];
+	char		nulls[NARVIK_MAX_PARAMS];
+
+	narvik_lock_user(session->user_id);
+	session_values(session, values, nulls);
+	if (narvik_run_count(&insert_session, values, nulls, 0) != 1)
+		report_not_stored();
+	make_room(session, session->terms.created_at);
+}
+
+static bool
+insert_unless_taken(const NarvikSession *session)
+{
+	Datum		values[NARVIK_MAX_PARAMS];
+	char		nulls[NARVIK_MAX_PARAMS];
+
+	session_values(session, values, nulls);
+	return narvik_run_count(&insert_session_if_new, values, nulls,
+							NARVIK_NEWEST_STATE) > 0;
+}
+
+/*
+ * The same above READ COMMITTED, where ON CONFLICT raises serialization_failure
+ * for a session that was committed since the statement began.
+ */
+static bool
+insert_unless_taken_meanwhile(const NarvikSession *session)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool inserted = false;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		inserted = insert_unless_taken(session);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+		NarvikSession other;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+		if (error->sqlerrcode != ERRCODE_T_R_SERIALIZATION_FAILURE ||
+			!narvik_store_find(session->id, NARVIK_LATEST, false, &other))
+			ReThrowError(error);
+		FreeErrorData(error);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	return inserted;
+}
+
+/*
+ * Delete the session with this id if it has expired.  False if it is there to
+ * stay.
+ */
+static bool
+clear_id(const unsigned char *id, TimestampTz now)
+{
+	NarvikSession session;
+	Datum		value = PointerGetDatum(&session.tid);
+
+	if (!narvik_lock_session(id, LockTupleExclusive, false, &session))
+		return true;
+	if (!narvik_has_expired(&session.terms, now) ||
+		narvik_run_count(&delete_session, &value, NULL, NARVIK_NEWEST_STATE) == 0)
+		return false;
+	narvik_identity_session_ended(id);
+	return true;
+}
+
+/*
+ * A session under an id that somebody chose.  False if there is a live one with
+ * this id; an expired one gives way.
+ */
+bool
+narvik_store_insert_if_new(const NarvikSession *session)
+{
+	TimestampTz now = session->terms.created_at;
+
+	narvik_lock_user(session->user_id);
+	for (int attempt = 0; attempt < INSERT_ATTEMPTS; attempt++)
+	{
+		if (IsolationUsesXactSnapshot() ? insert_unless_taken_meanwhile(session) :
+			insert_unless_taken(session))
+		{
+			make_room(session, now);
+			return true;
+		}
+		if (!clear_id(session->id, now))
+			return false;
+	}
+	report_not_stored();
+	return false;
+}
