@@ -124,6 +124,15 @@ AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION narvik_create_guest_session(jsonb, interval) IS
 'stores a session of nobody yet, before anybody has logged in, and returns it with its token';
 
+CREATE FUNCTION narvik_promote_session(token text, user_id text, data jsonb DEFAULT '{}',
+									   expires_in interval DEFAULT NULL,
+									   sliding boolean DEFAULT true,
+									   max_age interval DEFAULT NULL)
+RETURNS narvik_created_session
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION narvik_promote_session(text, text, jsonb, interval, boolean, interval) IS
+'log in whoever has this token: a guest''s session becomes the user''s under a new token, any other one ends and a new one is stored';
+
 CREATE FUNCTION narvik_validate_session(token text)
 RETURNS SETOF narvik_session
 AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1;

@@ -16,6 +16,7 @@
 
 PG_FUNCTION_INFO_V1(narvik_create_session);
 PG_FUNCTION_INFO_V1(narvik_create_guest_session);
+PG_FUNCTION_INFO_V1(narvik_promote_session);
 
 /*
  * The terms of a new session that are in arguments: data, which must be there,
@@ -114,5 +115,43 @@ narvik_create_guest_session(PG_FUNCTION_ARGS)
 
 	begin_session(fcinfo, 0, NULL, &session);
 	narvik_set_first_expiry(&session.terms);
+	return store_session(fcinfo, &session);
+}
+
+/*
+ * narvik_promote_session(token text, user_id text, data jsonb,
+ *						  expires_in interval, sliding boolean,
+ *						  max_age interval)
+ * returns narvik_created_session
+ *
+ * The log-in of somebody who may have been a guest.  The token of a live guest:
+ * that session becomes the user's, under a new token and id, with its data under
+ * what is given.  The token of a user's session: that one ends, or whoever planted
+ * it would see what the user does.  Any other token, whatever the text, is none.
+ *
+ * Errors as for narvik_create_session().
+ */
+Datum
+narvik_promote_session(PG_FUNCTION_ARGS)
+{
+	unsigned char old_id[NARVIK_ID_BYTES];
+	NarvikSession session;
+	text	   *token;
+
+	PreventCommandIfReadOnly("narvik_promote_session()");
+
+	begin_user_session(fcinfo, 1, &session);
+	narvik_check_user_exists(session.user_id);
+	if (!narvik_token_arg(fcinfo, 0, old_id))
+		return store_session(fcinfo, &session);
+
+	token = narvik_new_token();
+	(void) narvik_token_id(token, session.id);
+	if (narvik_store_promote(old_id, &session))
+	{
+		narvik_count(NARVIK_ROTATED, 1);
+		return narvik_created_session(fcinfo, token, &session);
+	}
+	narvik_count(NARVIK_INVALIDATED, narvik_store_delete(old_id));
 	return store_session(fcinfo, &session);
 }

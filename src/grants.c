@@ -30,6 +30,7 @@ PG_FUNCTION_INFO_V1(narvik_revoke);
 static const char *const application_functions[] = {
 	"narvik_create_session",
 	"narvik_create_guest_session",
+	"narvik_promote_session",
 	"narvik_validate_session",
 	"narvik_validate_user",
 	"narvik_authenticate",

@@ -178,12 +178,14 @@ narvik_identity_session_ended(const unsigned char *id)
 		narvik_identity_clear();
 }
 
+/* The session has another id, another user, or none. */
 void
-narvik_identity_session_rotated(const unsigned char *old_id,
-								const unsigned char *new_id)
+narvik_identity_session_became(const unsigned char *old_id,
+							   const unsigned char *new_id,
+							   const text *user_id)
 {
 	if (is_session(old_id))
-		set_identity(top->user_id, new_id);
+		set_identity(user_id, new_id);
 }
 
 /* All sessions of a user, but for one if except_id is not NULL. */

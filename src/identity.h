@@ -11,8 +11,9 @@ extern void narvik_identity_set(const text *user_id,
 extern void narvik_identity_clear(void);
 extern bool narvik_identity_session(unsigned char *id);
 extern void narvik_identity_session_ended(const unsigned char *id);
-extern void narvik_identity_session_rotated(const unsigned char *old_id,
-											const unsigned char *new_id);
+extern void narvik_identity_session_became(const unsigned char *old_id,
+										   const unsigned char *new_id,
+										   const text *user_id);
 extern void narvik_identity_user_ended(const text *user_id,
 									   const unsigned char *except_id);
 extern void narvik_identity_users_ended(void);

@@ -62,6 +62,24 @@ extern NarvikTouch narvik_store_delete_if_free(const NarvikSession *session);
 /* store_insert.c */
 extern void narvik_store_insert(const NarvikSession *session);
 extern bool narvik_store_insert_if_new(const NarvikSession *session);
+extern bool narvik_store_promote(const unsigned char *guest_id,
+								 NarvikSession *session);
+
+typedef enum
+{
+	NARVIK_PUT_ANY,
+	NARVIK_PUT_EXISTING,		/* only over a live session */
+	NARVIK_PUT_NEW				/* only if there is no live session */
+} NarvikPutMode;
+
+typedef enum
+{
+	NARVIK_PUT_NOTHING,
+	NARVIK_PUT_REPLACED,
+	NARVIK_PUT_INSERTED
+} NarvikPut;
+
+extern NarvikPut narvik_store_put(NarvikSession *session, NarvikPutMode mode);
 
 /* store_write.c */
 extern bool narvik_store_update_expiry(const unsigned char *id,

@@ -1,6 +1,6 @@
 /*
  * store_insert.c
- *		The sessions in the table: storing new ones.
+ *		The sessions in the table: storing new ones, also over what is there.
  *
  * Nobody waits for a session that has an id of its own.  An id that the client
  * chose may be taken, or about to be: then whoever is storing it is waited for.
@@ -10,6 +10,7 @@
 
 #include "access/xact.h"
 #include "miscadmin.h"
+#include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 
@@ -47,6 +48,15 @@ static NarvikStatement insert_session_if_new = {
 	.cursor_options = CURSOR_OPT_GENERIC_PLAN
 };
 
+static NarvikStatement update_session = {
+	.text = "UPDATE ONLY %s SET id = $1, user_id = $2, created_at = $3, expires_at = $4,"
+	" ends_at = $5, authenticated_at = $6, lifetime = $7, sliding = $8, data = $9,"
+	" purge_hour = $10 WHERE ctid = $11",
+	.nparams = 11,
+	.params = {SESSION_TYPES, TIDOID},
+	.cursor_options = CURSOR_OPT_GENERIC_PLAN
+};
+
 static NarvikStatement delete_session = {
 	.text = "DELETE FROM ONLY %s WHERE ctid = $1",
 	.nparams = 1,
@@ -70,7 +80,7 @@ static NarvikStatement delete_oldest_of_user = {
 	.cursor_options = CURSOR_OPT_GENERIC_PLAN
 };
 
-/* For a statement whose parameters are SESSION_TYPES. */
+/* For a statement whose parameters begin with SESSION_TYPES. */
 static void
 session_values(const NarvikSession *session, Datum *values, char *nulls)
 {
@@ -236,4 +246,103 @@ narvik_store_insert_if_new(const NarvikSession *session)
 	}
 	report_not_stored();
 	return false;
+}
+
+/* ---- what becomes of one that is there ----------------------------------- */
+
+/*
+ * Write all of a session over the row that was locked, and tell the identity.
+ * False if a trigger keeps the row as it is.
+ */
+static bool
+write_over(const NarvikSession *old, const NarvikSession *session, TimestampTz now)
+{
+	Datum		values[NARVIK_MAX_PARAMS];
+	char		nulls[NARVIK_MAX_PARAMS];
+
+	session_values(session, values, nulls);
+	values[10] = PointerGetDatum(&old->tid);
+	if (narvik_run_count(&update_session, values, nulls, NARVIK_NEWEST_STATE) == 0)
+		return false;
+	if (narvik_has_expired(&session->terms, now))
+		narvik_identity_session_ended(old->id);
+	else
+		narvik_identity_session_became(old->id, session->id, session->user_id);
+	return true;
+}
+
+/*
+ * Make the session of a guest the one that is given, with the guest's data under
+ * its own.  False if there is no such guest.
+ */
+bool
+narvik_store_promote(const unsigned char *guest_id, NarvikSession *session)
+{
+	TimestampTz now = session->terms.created_at;
+	NarvikSession guest;
+
+	narvik_lock_users_of_change(guest_id, session->user_id);
+	if (!narvik_lock_live_session(guest_id, LockTupleNoKeyExclusive, true, now, &guest) ||
+		guest.user_id != NULL)
+		return false;
+	session->data = DatumGetJsonbP(DirectFunctionCall2(jsonb_concat,
+													   JsonbPGetDatum(guest.data),
+													   JsonbPGetDatum(session->data)));
+	if (!write_over(&guest, session, now))
+		return false;
+	make_room(session, now);
+	return true;
+}
+
+static bool
+is_same_user(const text *a, const text *b)
+{
+	if (a == NULL || b == NULL)
+		return a == b;
+	return VARSIZE_ANY_EXHDR(a) == VARSIZE_ANY_EXHDR(b) &&
+		memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;
+}
+
+/* All but what the session was born with, its id, its age and its end, is new. */
+static bool
+replace(const NarvikSession *old, NarvikSession *session, TimestampTz now)
+{
+	bool		same_user = is_same_user(old->user_id, session->user_id);
+
+	session->terms.created_at = old->terms.created_at;
+	session->terms.ends_at = old->terms.ends_at;
+	session->terms.expires_at = narvik_expires_at(&session->terms);
+	if (same_user)
+		session->authenticated_at = old->authenticated_at;
+	if (!write_over(old, session, now))
+		return false;
+	if (!same_user)
+		make_room(session, now);
+	return true;
+}
+
+/*
+ * Store a session under an id that the client chose, over a live one or not, as
+ * the mode says.
+ */
+NarvikPut
+narvik_store_put(NarvikSession *session, NarvikPutMode mode)
+{
+	TimestampTz now = session->terms.created_at;
+	NarvikSession old;
+
+	for (;;)
+	{
+		CHECK_FOR_INTERRUPTS();
+		narvik_lock_users_of_change(session->id, session->user_id);
+		if (mode != NARVIK_PUT_NEW &&
+			narvik_lock_live_session(session->id, LockTupleNoKeyExclusive, false, now, &old))
+			return replace(&old, session, now) ? NARVIK_PUT_REPLACED : NARVIK_PUT_NOTHING;
+		if (mode == NARVIK_PUT_EXISTING)
+			return NARVIK_PUT_NOTHING;
+		if (narvik_store_insert_if_new(session))
+			return NARVIK_PUT_INSERTED;
+		if (mode == NARVIK_PUT_NEW)
+			return NARVIK_PUT_NOTHING;
+	}
 }

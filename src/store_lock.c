@@ -72,6 +72,30 @@ narvik_lock_user(const text *user_id)
 	(void) LockAcquire(&tag, ExclusiveLock, false, false);
 }
 
+/*
+ * The user whose session this is, and another one who is about to get it: in an
+ * order that is the same for all, or two that exchange sessions would wait for
+ * each other.
+ */
+void
+narvik_lock_users_of_change(const unsigned char *id, const text *user_id)
+{
+	NarvikSession session;
+	LOCKTAG		mine;
+	LOCKTAG		other;
+
+	if (narvik_max_sessions_per_user == 0 || user_id == NULL)
+		return;
+	if (narvik_store_find(id, NARVIK_LATEST, false, &session) && session.user_id != NULL)
+	{
+		set_user_locktag(&mine, user_id);
+		set_user_locktag(&other, session.user_id);
+		if (other.locktag_field3 < mine.locktag_field3)
+			narvik_lock_user(session.user_id);
+	}
+	narvik_lock_user(user_id);
+}
+
 /* False if somebody else has it. */
 bool
 narvik_lock_user_if_free(const text *user_id)

@@ -35,6 +35,7 @@ narvik_id_datum(const unsigned char *id)
 
 /* store_lock.c */
 extern void narvik_lock_user(const text *user_id);
+extern void narvik_lock_users_of_change(const unsigned char *id, const text *user_id);
 extern bool narvik_lock_user_if_free(const text *user_id);
 extern bool narvik_lock_session(const unsigned char *id, LockTupleMode mode,
 								bool with_data, NarvikSession *session);

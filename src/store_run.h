@@ -11,7 +11,7 @@
 
 #include "sql.h"
 
-#define NARVIK_MAX_PARAMS	10
+#define NARVIK_MAX_PARAMS	11
 
 /*
  * A statement; %s stands for the table.  Its plan is made when first used.

@@ -188,7 +188,7 @@ narvik_store_update_id(const unsigned char *old_id, const unsigned char *new_id,
 	if (narvik_run_count(&update_id, values, NULL, NARVIK_NEWEST_STATE) == 0)
 		return false;
 	memcpy(session->id, new_id, NARVIK_ID_BYTES);
-	narvik_identity_session_rotated(old_id, new_id);
+	narvik_identity_session_became(old_id, new_id, session->user_id);
 	return true;
 }
 
