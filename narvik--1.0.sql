@@ -204,6 +204,19 @@ AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION narvik_delete_session(text) IS
 'Narvik''s deleteSession: deletes the session; false if there was none';
 
+CREATE FUNCTION narvik_put_session(id text, user_id text, expires_at timestamptz, data jsonb,
+								   existing boolean DEFAULT NULL)
+RETURNS boolean
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION narvik_put_session(text, text, timestamptz, jsonb, boolean) IS
+'what a framework''s store does: replaces user, expiry and data of a session, or stores a new one; false where it did nothing';
+
+CREATE FUNCTION narvik_change_session_id(session_id text, new_session_id text)
+RETURNS boolean
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION narvik_change_session_id(text, text) IS
+'gives a session an id that the client chose; false if there is no live one';
+
 /* ---- tokens and ids ----------------------------------------------------- */
 
 CREATE FUNCTION narvik_generate_token()

@@ -20,7 +20,7 @@ INSERT INTO class
 SELECT unnest('{narvik_create_session,narvik_create_guest_session,narvik_promote_session,narvik_validate_session,narvik_validate_user,narvik_authenticate,
                 narvik_invalidate_session,narvik_rotate_session,narvik_fetch_sessions_for_user,
                 narvik_delete_sessions_for_user,narvik_update_session_data,narvik_save_session,narvik_fetch_session,
-                narvik_update_session_expiry,narvik_delete_session}'::text[]), 'application'
+                narvik_update_session_expiry,narvik_delete_session,narvik_put_session,narvik_change_session_id}'::text[]), 'application'
 UNION ALL
 SELECT unnest('{narvik_current_user_id,narvik_current_session_id,narvik_generate_token,narvik_session_id,
                 narvik_cookie_name,narvik_create_cookie,narvik_create_blank_cookie,narvik_read_cookie}'::text[]), 'everybody'
@@ -161,6 +161,8 @@ SELECT unnest(ARRAY[
     'SELECT narvik_save_session(narvik_session_id(''token-9''), ''alice'', ''2100-01-01'')',
     'SELECT narvik_fetch_session(narvik_session_id(''token-3''))',
     'SELECT narvik_update_session_expiry(narvik_session_id(''token-3''), ''2099-01-01'')',
+    'SELECT narvik_put_session(narvik_session_id(''token-8''), ''alice'', ''2100-01-01'', ''{}'')',
+    'SELECT narvik_change_session_id(narvik_session_id(''token-8''), narvik_session_id(''token-7''))',
     'SELECT narvik_delete_session(narvik_session_id(''token-3''))', 'SELECT narvik_generate_token()',
     'SELECT narvik_session_id(''x'')', 'SELECT narvik_cookie_name()', 'SELECT narvik_create_cookie(''x'')',
     'SELECT narvik_create_blank_cookie()', 'SELECT narvik_read_cookie(''x'')',

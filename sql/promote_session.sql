@@ -63,7 +63,8 @@ CREATE TABLE regress_users (id int PRIMARY KEY);
 INSERT INTO regress_users VALUES (1);
 SELECT narvik_link_users('regress_users');
 SELECT token AS guest FROM narvik_create_guest_session('{"cart": [1]}') \gset
-SELECT narvik_promote_session(:'guest', '2');
+CREATE TEMP TABLE guest AS SELECT :'guest'::text AS token;
+SELECT narvik_promote_session(token, '2') FROM guest;
 SELECT user_id IS NULL AS guest FROM narvik_validate_session(:'guest');
 SELECT user_id, data FROM narvik_promote_session(:'guest', '1');
 DELETE FROM regress_users;
@@ -91,16 +92,17 @@ ROLLBACK;
 SELECT user_id IS NULL AS guest FROM narvik_validate_session(:'guest');
 
 -- What is refused, as for narvik_create_session; the guest stays.
+UPDATE guest SET token = :'guest';
 \set VERBOSITY sqlstate
-SELECT narvik_promote_session(:'guest', NULL);
-SELECT narvik_promote_session(:'guest', '');
-SELECT narvik_promote_session(:'guest', 'alice', '[]');
-SELECT narvik_promote_session(:'guest', 'alice', NULL);
-SELECT narvik_promote_session(:'guest', 'alice', expires_in => '0');
-SELECT narvik_promote_session(:'guest', 'alice', sliding => NULL);
-SELECT narvik_promote_session(:'guest', 'alice', max_age => '-1 day');
+SELECT narvik_promote_session(token, NULL) FROM guest;
+SELECT narvik_promote_session(token, '') FROM guest;
+SELECT narvik_promote_session(token, 'alice', '[]') FROM guest;
+SELECT narvik_promote_session(token, 'alice', NULL) FROM guest;
+SELECT narvik_promote_session(token, 'alice', expires_in => '0') FROM guest;
+SELECT narvik_promote_session(token, 'alice', sliding => NULL) FROM guest;
+SELECT narvik_promote_session(token, 'alice', max_age => '-1 day') FROM guest;
 BEGIN READ ONLY;
-SELECT narvik_promote_session(:'guest', 'alice');
+SELECT narvik_promote_session(token, 'alice') FROM guest;
 ROLLBACK;
 \set VERBOSITY default
 SELECT user_id IS NULL AS guest FROM narvik_validate_session(:'guest');

@@ -2,7 +2,8 @@
  * callbacks.c
  *		SQL functions that mirror the storage callbacks of the JavaScript
  *		library Narvik: saveSession, fetchSession, updateSessionExpiry,
- *		deleteSession.
+ *		deleteSession.  And what the session stores of web frameworks do: put,
+ *		change the id.
  *
  * For clients that make tokens and hash them themselves.  They store and read
  * what they are told; deciding whether a session is valid is the client's
@@ -24,6 +25,27 @@ PG_FUNCTION_INFO_V1(narvik_save_session);
 PG_FUNCTION_INFO_V1(narvik_fetch_session);
 PG_FUNCTION_INFO_V1(narvik_update_session_expiry);
 PG_FUNCTION_INFO_V1(narvik_delete_session);
+PG_FUNCTION_INFO_V1(narvik_put_session);
+PG_FUNCTION_INFO_V1(narvik_change_session_id);
+
+/* The id under which a session is to be stored. */
+static void
+new_id_arg(FunctionCallInfo fcinfo, int argno, unsigned char *id)
+{
+	narvik_require_arg(fcinfo, argno, "session ID");
+	if (!narvik_id_arg(fcinfo, argno, id))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("session ID must be %d hex digits", NARVIK_ID_CHARS)));
+}
+
+static void
+report_taken_id(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UNIQUE_VIOLATION),
+			 errmsg("session already exists")));
+}
 
 /*
  * narvik_save_session(id text, user_id text, expires_at timestamptz,
@@ -45,11 +67,7 @@ narvik_save_session(PG_FUNCTION_ARGS)
 
 	PreventCommandIfReadOnly("narvik_save_session()");
 
-	narvik_require_arg(fcinfo, 0, "session ID");
-	if (!narvik_id_arg(fcinfo, 0, session.id))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("session ID must be %d hex digits", NARVIK_ID_CHARS)));
+	new_id_arg(fcinfo, 0, session.id);
 	session.user_id = narvik_user_id_arg(fcinfo, 1);
 	session.data = narvik_data_arg(fcinfo, 3);
 	narvik_require_arg(fcinfo, 5, "sliding");
@@ -66,9 +84,7 @@ narvik_save_session(PG_FUNCTION_ARGS)
 
 	narvik_check_user_exists(session.user_id);
 	if (!narvik_store_insert_if_new(&session))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNIQUE_VIOLATION),
-				 errmsg("session already exists")));
+		report_taken_id();
 	narvik_count(NARVIK_CREATED, 1);
 	PG_RETURN_VOID();
 }
@@ -129,4 +145,112 @@ narvik_delete_session(PG_FUNCTION_ARGS)
 	deleted = narvik_store_delete(id);
 	narvik_count(NARVIK_INVALIDATED, deleted);
 	PG_RETURN_BOOL(deleted);
+}
+
+/* ---- what the stores of web frameworks do -------------------------------- */
+
+/* Whether a put in this mode would store anything, as committed now. */
+static bool
+would_put(const unsigned char *id, NarvikPutMode mode, TimestampTz now)
+{
+	NarvikSession session;
+	bool		live = narvik_store_find(id, NARVIK_LATEST, false, &session) &&
+		!narvik_has_expired(&session.terms, now);
+
+	return mode == NARVIK_PUT_ANY || live == (mode == NARVIK_PUT_EXISTING);
+}
+
+/*
+ * A user who is gone is an error only where a session of theirs would be stored:
+ * where they were deleted meanwhile, their session was as well.
+ */
+static bool
+may_put(const NarvikSession *session, NarvikPutMode mode)
+{
+	if (session->user_id == NULL || narvik_user_exists(session->user_id))
+		return true;
+	if (!would_put(session->id, mode, session->terms.created_at))
+		return false;
+	narvik_check_user_exists(session->user_id);
+	return true;
+}
+
+/*
+ * narvik_put_session(id text, user_id text, expires_at timestamptz, data jsonb,
+ *					  existing boolean) returns boolean
+ *
+ * Replaces user, expiry and data of a live session, or stores a new one.  With
+ * existing true it only replaces, with false it only stores.  A NULL user_id is
+ * nobody.  False where it did nothing.
+ *
+ * Raises null_value_not_allowed for a NULL expires_at or data, and for a NULL id
+ * unless existing is true; invalid_parameter_value for an id that is not 64 hex
+ * digits, likewise, a user id that is empty or over 1024 bytes, an infinite
+ * expires_at, or data that is no object; foreign_key_violation for a user who is
+ * not in the linked table.
+ */
+Datum
+narvik_put_session(PG_FUNCTION_ARGS)
+{
+	NarvikSession session;
+	NarvikPutMode mode = PG_ARGISNULL(4) ? NARVIK_PUT_ANY :
+		PG_GETARG_BOOL(4) ? NARVIK_PUT_EXISTING : NARVIK_PUT_NEW;
+	NarvikPut	put = NARVIK_PUT_NOTHING;
+	bool		has_id = true;
+
+	PreventCommandIfReadOnly("narvik_put_session()");
+
+	if (mode == NARVIK_PUT_EXISTING)
+		has_id = narvik_id_arg(fcinfo, 0, session.id);
+	else
+		new_id_arg(fcinfo, 0, session.id);
+	session.user_id = PG_ARGISNULL(1) ? NULL : narvik_user_id_arg(fcinfo, 1);
+	session.data = narvik_data_arg(fcinfo, 3);
+	session.terms.guest = session.user_id == NULL;
+	session.terms.created_at = narvik_now();
+	session.terms.ends_at = DT_NOEND;
+	session.terms.expires_at = narvik_expires_at_arg(fcinfo, 2);
+	session.terms.expires_at = narvik_expires_at(&session.terms);
+	session.terms.sliding = false;
+	session.terms.has_lifetime = false;
+	session.authenticated_at = session.terms.guest ? DT_NOBEGIN : session.terms.created_at;
+	session.active_at = DT_NOBEGIN;
+
+	if (has_id && may_put(&session, mode))
+		put = narvik_store_put(&session, mode);
+	narvik_count(NARVIK_CREATED, put == NARVIK_PUT_INSERTED);
+	PG_RETURN_BOOL(put != NARVIK_PUT_NOTHING);
+}
+
+/*
+ * narvik_change_session_id(session_id text, new_session_id text)
+ * returns boolean
+ *
+ * The same session under an id that the client chose.  False if there is no live
+ * one, for a NULL session_id and for what is no id.  Raises
+ * null_value_not_allowed for a NULL new id, invalid_parameter_value for one that
+ * is not 64 hex digits, unique_violation if another live session has it.
+ */
+Datum
+narvik_change_session_id(PG_FUNCTION_ARGS)
+{
+	unsigned char id[NARVIK_ID_BYTES];
+	unsigned char new_id[NARVIK_ID_BYTES];
+
+	PreventCommandIfReadOnly("narvik_change_session_id()");
+
+	new_id_arg(fcinfo, 1, new_id);
+	if (!narvik_id_arg(fcinfo, 0, id))
+		PG_RETURN_BOOL(false);
+	switch (narvik_store_change_id(id, new_id, narvik_now()))
+	{
+		case NARVIK_ID_CHANGED:
+			narvik_count(NARVIK_ROTATED, 1);
+			PG_RETURN_BOOL(true);
+		case NARVIK_ID_NO_SESSION:
+			break;
+		case NARVIK_ID_TAKEN:
+			report_taken_id();
+	}
+	PG_RETURN_BOOL(false);
 }

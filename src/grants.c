@@ -43,6 +43,8 @@ static const char *const application_functions[] = {
 	"narvik_fetch_session",
 	"narvik_update_session_expiry",
 	"narvik_delete_session",
+	"narvik_put_session",
+	"narvik_change_session_id",
 	"narvik_generate_token",
 	"narvik_session_id",
 	"narvik_cookie_name",

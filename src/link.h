@@ -27,6 +27,7 @@ extern text *narvik_print_key(const NarvikLink *link, Datum key);
 extern char *narvik_users_source(Relation users);
 
 /* link_user.c */
+extern bool narvik_user_exists(const text *user_id);
 extern void narvik_check_user_exists(const text *user_id);
 extern bool narvik_fetch_user(const NarvikLink *link, Relation users,
 							  const text *user_id, Datum *row);

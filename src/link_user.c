@@ -206,24 +206,29 @@ settle_link(NarvikLink *link)
 	}
 }
 
-/*
- * Raise foreign_key_violation unless there is such a user, or no link.
- */
-void
-narvik_check_user_exists(const text *user_id)
+/* Whether there is such a user, locked now, or no link. */
+bool
+narvik_user_exists(const text *user_id)
 {
 	NarvikLink	link;
 	Relation	users = settle_link(&link);
+	bool		found = users == NULL || lock_user(&link, users, user_id);
 
-	if (users == NULL)
-		return;
-	if (!lock_user(&link, users, user_id))
+	if (users != NULL)
+		table_close(users, NoLock);
+	return found;
+}
+
+/* The same, or foreign_key_violation. */
+void
+narvik_check_user_exists(const text *user_id)
+{
+	if (!narvik_user_exists(user_id))
 		ereport(ERROR,
 				(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
 				 errmsg("user does not exist"),
 				 errdetail("Table \"%s\" has no such user.",
-						   RelationGetRelationName(users))));
-	table_close(users, NoLock);
+						   get_rel_name(narvik_find_link().users))));
 }
 
 /* ---- the row of a user -------------------------------------------------- */

@@ -87,6 +87,17 @@ extern bool narvik_store_update_expiry(const unsigned char *id,
 extern bool narvik_store_update_id(const unsigned char *old_id,
 								   const unsigned char *new_id,
 								   TimestampTz now, NarvikSession *session);
+
+typedef enum
+{
+	NARVIK_ID_CHANGED,
+	NARVIK_ID_NO_SESSION,		/* no live one */
+	NARVIK_ID_TAKEN				/* by another live one */
+} NarvikIdChange;
+
+extern NarvikIdChange narvik_store_change_id(const unsigned char *old_id,
+											 const unsigned char *new_id,
+											 TimestampTz now);
 extern Jsonb *narvik_store_update_data(const unsigned char *id, Jsonb *patch,
 									   TimestampTz now);
 extern bool narvik_store_delete(const unsigned char *id);

@@ -208,8 +208,8 @@ insert_unless_taken_meanwhile(const NarvikSession *session)
  * Delete the session with this id if it has expired.  False if it is there to
  * stay.
  */
-static bool
-clear_id(const unsigned char *id, TimestampTz now)
+bool
+narvik_clear_id(const unsigned char *id, TimestampTz now)
 {
 	NarvikSession session;
 	Datum		value = PointerGetDatum(&session.tid);
@@ -241,7 +241,7 @@ narvik_store_insert_if_new(const NarvikSession *session)
 			make_room(session, now);
 			return true;
 		}
-		if (!clear_id(session->id, now))
+		if (!narvik_clear_id(session->id, now))
 			return false;
 	}
 	report_not_stored();

@@ -38,6 +38,9 @@
 /* Users share this many locks, so that a transaction can meet any number. */
 #define USER_LOCKS	1024
 
+/* And ids that sessions are given, this many. */
+#define ID_LOCKS	1024
+
 /* How many rows are locked before they are changed by one statement. */
 #define ROWS_AT_A_TIME	1000
 
@@ -106,6 +109,24 @@ narvik_lock_user_if_free(const text *user_id)
 		return true;
 	set_user_locktag(&tag, user_id);
 	return LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+/* ---- ids ---------------------------------------------------------------- */
+
+/*
+ * An id that a session is about to be given.  Two updates to one id would each
+ * find the other's in the index, and wait for each other.
+ */
+void
+narvik_lock_new_id(const unsigned char *id)
+{
+	LOCKTAG		tag;
+	Relation	rel = narvik_relation_open(AccessShareLock);
+
+	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, RelationGetRelid(rel),
+					   hash_bytes(id, NARVIK_ID_BYTES) % ID_LOCKS, 2);
+	table_close(rel, NoLock);
+	(void) LockAcquire(&tag, ExclusiveLock, false, false);
 }
 
 /* ---- rows --------------------------------------------------------------- */

@@ -37,6 +37,7 @@ narvik_id_datum(const unsigned char *id)
 extern void narvik_lock_user(const text *user_id);
 extern void narvik_lock_users_of_change(const unsigned char *id, const text *user_id);
 extern bool narvik_lock_user_if_free(const text *user_id);
+extern void narvik_lock_new_id(const unsigned char *id);
 extern bool narvik_lock_session(const unsigned char *id, LockTupleMode mode,
 								bool with_data, NarvikSession *session);
 extern bool narvik_lock_live_session(const unsigned char *id, LockTupleMode mode,
@@ -44,6 +45,9 @@ extern bool narvik_lock_live_session(const unsigned char *id, LockTupleMode mode
 									 NarvikSession *session);
 extern int64 narvik_change_rows(NarvikStatement *find, NarvikStatement *change,
 								Datum *values, const char *nulls, int how);
+
+/* store_insert.c */
+extern bool narvik_clear_id(const unsigned char *id, TimestampTz now);
 
 /* store_write.c */
 extern void narvik_end_expired_identity(TimestampTz now);

@@ -172,24 +172,68 @@ narvik_store_update_expiry(const unsigned char *id, TimestampTz expires_at,
 	return true;
 }
 
+static bool
+set_id(NarvikSession *session, const unsigned char *new_id)
+{
+	Datum		values[2];
+
+	values[0] = PointerGetDatum(&session->tid);
+	values[1] = narvik_id_datum(new_id);
+	if (narvik_run_count(&update_id, values, NULL, NARVIK_NEWEST_STATE) == 0)
+		return false;
+	narvik_identity_session_became(session->id, new_id, session->user_id);
+	memcpy(session->id, new_id, NARVIK_ID_BYTES);
+	return true;
+}
+
 /*
- * Give a live session a new id.  False if there is no live session.
+ * Give a live session a new id that nobody has.  False if there is no live
+ * session.
  */
 bool
 narvik_store_update_id(const unsigned char *old_id, const unsigned char *new_id,
 					   TimestampTz now, NarvikSession *session)
 {
-	Datum		values[2];
+	return narvik_lock_live_session(old_id, LockTupleNoKeyExclusive, true, now, session) &&
+		set_id(session, new_id);
+}
 
-	if (!narvik_lock_live_session(old_id, LockTupleNoKeyExclusive, true, now, session))
-		return false;
-	values[0] = PointerGetDatum(&session->tid);
-	values[1] = narvik_id_datum(new_id);
-	if (narvik_run_count(&update_id, values, NULL, NARVIK_NEWEST_STATE) == 0)
-		return false;
-	memcpy(session->id, new_id, NARVIK_ID_BYTES);
-	narvik_identity_session_became(old_id, new_id, session->user_id);
-	return true;
+/*
+ * Give a live session an id that the client chose, which may be taken, or about
+ * to be: then whoever is doing so is waited for.
+ */
+NarvikIdChange
+narvik_store_change_id(const unsigned char *old_id, const unsigned char *new_id,
+					   TimestampTz now)
+{
+	MemoryContext context = CurrentMemoryContext;
+	NarvikSession session;
+	volatile NarvikIdChange change = NARVIK_ID_NO_SESSION;
+
+	narvik_lock_new_id(new_id);
+	if (!narvik_lock_live_session(old_id, LockTupleNoKeyExclusive, false, now, &session))
+		return NARVIK_ID_NO_SESSION;
+	if (memcmp(old_id, new_id, NARVIK_ID_BYTES) == 0)
+		return NARVIK_ID_CHANGED;
+	if (!narvik_clear_id(new_id, now))
+		return NARVIK_ID_TAKEN;
+
+	/* The caller raises an error instead, so no subtransaction is needed. */
+	PG_TRY();
+	{
+		if (set_id(&session, new_id))
+			change = NARVIK_ID_CHANGED;
+	}
+	PG_CATCH();
+	{
+		if (geterrcode() != ERRCODE_EXCLUSION_VIOLATION)
+			PG_RE_THROW();
+		MemoryContextSwitchTo(context);
+		FlushErrorState();
+		change = NARVIK_ID_TAKEN;
+	}
+	PG_END_TRY();
+	return change;
 }
 
 /* The top-level keys of a JSON object whose value is null, as text[]. */
