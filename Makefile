@@ -11,6 +11,7 @@ OBJS = \
 	src/grants.o \
 	src/session.o \
 	src/create.o \
+	src/request.o \
 	src/validate.o \
 	src/callbacks.o \
 	src/worker.o \

@@ -106,6 +106,34 @@ COMMENT ON COLUMN narvik_created_session.data IS 'additional session data';
 COMMENT ON COLUMN narvik_created_session.new IS 'send the cookie: the token is new';
 COMMENT ON COLUMN narvik_created_session.extended IS 'send the cookie again: the session lives longer now';
 
+CREATE TYPE narvik_request AS (
+	set_cookie	text,
+	token		text,
+	id			text,
+	user_id		text,
+	created_at	timestamptz,
+	expires_at	timestamptz,
+	authenticated_at timestamptz,
+	active_at	timestamptz,
+	data		jsonb,
+	new			boolean,
+	extended	boolean,
+	due			boolean
+);
+COMMENT ON TYPE narvik_request IS 'the session of a request, and the cookie to answer with';
+COMMENT ON COLUMN narvik_request.set_cookie IS 'send it as a Set-Cookie header; NULL: send none';
+COMMENT ON COLUMN narvik_request.token IS 'the token that came';
+COMMENT ON COLUMN narvik_request.id IS 'session id: 64 hex digits, SHA-256 of the token';
+COMMENT ON COLUMN narvik_request.user_id IS 'whose session it is; NULL: a guest''s';
+COMMENT ON COLUMN narvik_request.created_at IS 'when the session was created';
+COMMENT ON COLUMN narvik_request.expires_at IS 'from then on it is invalid';
+COMMENT ON COLUMN narvik_request.authenticated_at IS 'when the user logged in; NULL: a guest''s';
+COMMENT ON COLUMN narvik_request.active_at IS 'when it was last seen in use, as far as that is noted';
+COMMENT ON COLUMN narvik_request.data IS 'additional session data';
+COMMENT ON COLUMN narvik_request.new IS 'always false: the token is known';
+COMMENT ON COLUMN narvik_request.extended IS 'the session lives longer now';
+COMMENT ON COLUMN narvik_request.due IS 'an extension is due and was not made: validate again, on the primary';
+
 /* ---- lifecycle ---------------------------------------------------------- */
 
 CREATE FUNCTION narvik_create_session(user_id text, data jsonb DEFAULT '{}',
@@ -264,6 +292,19 @@ RETURNS text
 AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION narvik_authenticate(text) IS
 'validates the token and makes its session the identity of this transaction; the user id, or NULL';
+
+/* The bytea form takes any octets; text has to be in the connection's encoding. */
+CREATE FUNCTION narvik_authenticate_cookie(cookie_header text)
+RETURNS SETOF narvik_request
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1;
+COMMENT ON FUNCTION narvik_authenticate_cookie(text) IS
+'the one call of every request: the session of a Cookie header, as identity of this transaction, and the cookie to answer with; or no row';
+
+CREATE FUNCTION narvik_authenticate_cookie(cookie_header bytea)
+RETURNS SETOF narvik_request
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1;
+COMMENT ON FUNCTION narvik_authenticate_cookie(bytea) IS
+'the same for a header of any octets';
 
 CREATE FUNCTION narvik_current_user_id()
 RETURNS text

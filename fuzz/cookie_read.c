@@ -5,6 +5,8 @@
  * - What is found is what a plain reading of RFC 6265 section 4.2.1 finds.
  * - It lies within the header, and has neither a semicolon nor white space
  *   around it, but for white space in double quotes.
+ * - The cookies behind it are found one after the other, each as a search in the
+ *   rest of the header finds it.
  * - Other cookies before and behind change nothing; of two, the first wins.
  */
 #include "../src/cookie.h"
@@ -87,6 +89,34 @@ check_surrounded(const char *before, const char *header, size_t len, const char 
 	free(whole);
 }
 
+/* All cookies of the name, one after the other. */
+static void
+check_all(const char *header, size_t len, const char *name)
+{
+	const char *rest = header;
+	size_t		rest_len = len;
+	size_t		from;
+	size_t		to;
+
+	for (;;)
+	{
+		const char *before = rest;
+		size_t		before_len = rest_len;
+		const char *value = NULL;
+		size_t		value_len = 0;
+		bool		found = narvik_next_cookie(&rest, &rest_len, name, &value, &value_len);
+
+		EXPECT(rest + rest_len == header + len);
+		EXPECT(found == read_plainly(before, before_len, name, &from, &to));
+		if (!found)
+			break;
+		EXPECT(rest_len < before_len);
+		EXPECT((size_t) (value - before) == from && value_len == to - from);
+		EXPECT(value + value_len <= rest);
+	}
+	EXPECT(rest_len == 0);
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -114,6 +144,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			   (!is_space(value[0]) && !is_space(value[value_len - 1])));
 		EXPECT(narvik_cookie_name_flaw(name) != NULL || strchr(name, '=') == NULL);
 	}
+	check_all(header, len, name);
 	if (name[0] != '\0' && strcmp(name, "x") != 0)
 	{
 		check_surrounded("x=1;", header, len, "", name, found, value, value_len);

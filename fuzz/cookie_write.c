@@ -179,7 +179,8 @@ check_browser_reads(const char *text, size_t len, const NarvikCookie *cookie,
 	snprintf(max_age, sizeof(max_age), "%lld", (long long) cookie->max_age);
 	if (cookie->domain[0] != '\0')
 		expect_attribute(&rest, end, "Domain", cookie->domain);
-	expect_attribute(&rest, end, "Max-Age", max_age);
+	if (cookie->max_age != NARVIK_COOKIE_NO_MAX_AGE)
+		expect_attribute(&rest, end, "Max-Age", max_age);
 	expect_attribute(&rest, end, "Path", cookie->path);
 	expect_attribute(&rest, end, "SameSite",
 					 cookie->same_site == NARVIK_SAME_SITE_LAX ? "Lax" :
@@ -256,7 +257,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	char	   *domain = take_string(&input, repeats & 2 ? repeated / 16 : 0);
 	char	   *path = take_string(&input, repeats & 4 ? repeated / 4 : 0);
 	NarvikCookie cookie = {
-		.name = name, .domain = domain, .path = path, .max_age = max_age,
+		.name = name, .domain = domain, .path = path,
+		.max_age = repeats & 8 ? NARVIK_COOKIE_NO_MAX_AGE : max_age,
 		.same_site = (NarvikSameSite) (repeats / 64 % 3),
 		.secure = flags & 1, .partitioned = flags & 2
 	};

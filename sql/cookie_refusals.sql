@@ -162,7 +162,6 @@ SELECT pg_temp.answer('', 'SELECT narvik_create_cookie(''tok'', ''10000 years'')
 
 -- ---- expires_in that is no time --------------------------------------------
 
-SELECT pg_temp.answer('', 'SELECT narvik_create_cookie(''tok'', ''0'')');
 SELECT pg_temp.answer('', 'SELECT narvik_create_cookie(''tok'', ''-1 second'')');
 SELECT pg_temp.answer('', 'SELECT narvik_create_cookie(''tok'', ''1 day -24 hours'')');
 SELECT pg_temp.answer('', 'SELECT narvik_create_cookie(''tok'', ''1 day -25 hours'')');

@@ -39,7 +39,7 @@ SET narvik.cookie_domain = '.example.com';
 \echo :LAST_ERROR_SQLSTATE
 SET narvik.cookie_path = 'app';
 \echo :LAST_ERROR_SQLSTATE
-SET narvik.cookie_expires_in = 0;
+SET narvik.cookie_expires_in = -2;
 \echo :LAST_ERROR_SQLSTATE
 SET narvik.cookie_same_site = 'loose';
 \echo :LAST_ERROR_SQLSTATE

@@ -17,7 +17,7 @@ CREATE VIEW pg_temp.members AS
 -- Every function of the extension, for whom it is.  A new one has to be put here.
 CREATE TEMP TABLE class (name text PRIMARY KEY, is_for text NOT NULL);
 INSERT INTO class
-SELECT unnest('{narvik_create_session,narvik_create_guest_session,narvik_promote_session,narvik_validate_session,narvik_validate_user,narvik_authenticate,
+SELECT unnest('{narvik_create_session,narvik_create_guest_session,narvik_promote_session,narvik_validate_session,narvik_validate_user,narvik_authenticate,narvik_authenticate_cookie,
                 narvik_invalidate_session,narvik_rotate_session,narvik_fetch_sessions_for_user,
                 narvik_delete_sessions_for_user,narvik_update_session_data,narvik_save_session,narvik_fetch_session,
                 narvik_update_session_expiry,narvik_delete_session,narvik_put_session,narvik_change_session_id}'::text[]), 'application'
@@ -154,6 +154,7 @@ INSERT INTO attempts (statement)
 SELECT unnest(ARRAY[
     'SELECT narvik_create_session(''alice'')', 'SELECT narvik_create_guest_session()', 'SELECT narvik_promote_session(''x'', ''alice'')', 'SELECT narvik_validate_session(''token-1'')',
     'SELECT narvik_validate_user(''token-1'', NULL::regress_users)', 'SELECT narvik_authenticate(''token-1'')',
+    'SELECT narvik_authenticate_cookie(''x=1'')', 'SELECT narvik_authenticate_cookie(''x=1''::bytea)',
     'SELECT narvik_current_user_id()', 'SELECT narvik_current_session_id()',
     'SELECT narvik_invalidate_session(narvik_session_id(''token-2''))', 'SELECT narvik_rotate_session(''token-1'')',
     'SELECT narvik_fetch_sessions_for_user(''alice'')', 'SELECT narvik_delete_sessions_for_user(''bob'')',

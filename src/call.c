@@ -24,9 +24,8 @@
 /* narvik_created_session has the token in front, and is never due. */
 #define SESSION_COLUMNS	10
 #define CREATED_SESSION_COLUMNS	10
-
-/* What validation takes at most; 20 random bytes need 32. */
-#define MAX_TOKEN_BYTES	1024
+/* narvik_request has the cookie and the token in front. */
+#define REQUEST_COLUMNS	12
 
 /* ---- arguments ---------------------------------------------------------- */
 
@@ -110,7 +109,7 @@ narvik_token_arg(FunctionCallInfo fcinfo, int argno, unsigned char *id)
 
 	/* Measure before detoasting: nobody should be able to make us copy 1 GB. */
 	len = toast_raw_datum_size(PG_GETARG_DATUM(argno)) - VARHDRSZ;
-	if (len == 0 || len > MAX_TOKEN_BYTES)
+	if (len == 0 || len > NARVIK_MAX_TOKEN_BYTES)
 		return false;
 	return narvik_token_id(PG_GETARG_TEXT_PP(argno), id);
 }
@@ -127,6 +126,12 @@ static const Oid created_session_types[CREATED_SESSION_COLUMNS] =
 {
 	TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID,
 	TIMESTAMPTZOID, JSONBOID, BOOLOID, BOOLOID
+};
+
+static const Oid request_types[REQUEST_COLUMNS] =
+{
+	TEXTOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID,
+	TIMESTAMPTZOID, TIMESTAMPTZOID, JSONBOID, BOOLOID, BOOLOID, BOOLOID
 };
 
 /*
@@ -253,6 +258,25 @@ narvik_session_row(FunctionCallInfo fcinfo, const NarvikSession *session,
 	check_answer_desc(info->expectedDesc, session_types, SESSION_COLUMNS);
 	session_values(session, false, extended, values, nulls);
 	values[9] = BoolGetDatum(due);
+	tuplestore_putvalues(info->setResult, info->expectedDesc, values, nulls);
+	return (Datum) 0;
+}
+
+/* With a narvik_request; set_cookie may be NULL. */
+Datum
+narvik_request_row(FunctionCallInfo fcinfo, const text *set_cookie, const text *token,
+				   const NarvikSession *session, bool extended, bool due)
+{
+	ReturnSetInfo *info = begin_set(fcinfo);
+	Datum		values[REQUEST_COLUMNS];
+	bool		nulls[REQUEST_COLUMNS] = {false};
+
+	check_answer_desc(info->expectedDesc, request_types, REQUEST_COLUMNS);
+	values[0] = PointerGetDatum(set_cookie);
+	nulls[0] = set_cookie == NULL;
+	values[1] = PointerGetDatum(token);
+	session_values(session, false, extended, &values[2], &nulls[2]);
+	values[11] = BoolGetDatum(due);
 	tuplestore_putvalues(info->setResult, info->expectedDesc, values, nulls);
 	return (Datum) 0;
 }

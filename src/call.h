@@ -9,6 +9,9 @@
 
 #include "store.h"
 
+/* What validation takes at most; 20 random bytes need 32. */
+#define NARVIK_MAX_TOKEN_BYTES	1024
+
 extern text *narvik_user_id_arg(FunctionCallInfo fcinfo, int argno);
 extern Jsonb *narvik_data_arg(FunctionCallInfo fcinfo, int argno);
 extern TimestampTz narvik_expires_at_arg(FunctionCallInfo fcinfo, int argno);
@@ -27,6 +30,9 @@ extern Datum narvik_no_row(FunctionCallInfo fcinfo);
 extern Datum narvik_one_row(FunctionCallInfo fcinfo, Datum row);
 extern Datum narvik_session_row(FunctionCallInfo fcinfo,
 								const NarvikSession *session,
+								bool extended, bool due);
+extern Datum narvik_request_row(FunctionCallInfo fcinfo, const text *set_cookie,
+								const text *token, const NarvikSession *session,
 								bool extended, bool due);
 extern Tuplestorestate *narvik_session_rows(FunctionCallInfo fcinfo);
 extern Datum narvik_created_session_row(FunctionCallInfo fcinfo,

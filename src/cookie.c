@@ -267,8 +267,11 @@ narvik_print_cookie(const NarvikCookie *cookie,
 		append_string(&out, "; Domain=");
 		append_string(&out, cookie->domain);
 	}
-	append_string(&out, "; Max-Age=");
-	append_string(&out, max_age);
+	if (cookie->max_age != NARVIK_COOKIE_NO_MAX_AGE)
+	{
+		append_string(&out, "; Max-Age=");
+		append_string(&out, max_age);
+	}
 	append_string(&out, "; Path=");
 	append_string(&out, cookie->path);
 	append_string(&out, "; SameSite=");
@@ -315,43 +318,52 @@ unquote(const char **value, size_t *len)
  * pairs of name and value, separated by semicolons.  Sets *value to where the
  * value stands in the header, without the white space and one pair of double
  * quotes around it, and returns true; else returns false and leaves both results alone.
+ * The header is what is left of it behind that cookie, for the next call.
  *
- * The first cookie of the name wins: browsers send the one with the longest
- * path first (RFC 6265 section 5.4).  Names are compared with case.  The value
- * is not checked; whatever does not follow the grammar is skipped.
+ * Names are compared with case.  The value is not checked; whatever does not
+ * follow the grammar is skipped.
  */
 bool
-narvik_find_cookie(const char *header, size_t len, const char *name,
+narvik_next_cookie(const char **header, size_t *len, const char *name,
 				   const char **value, size_t *value_len)
 {
 	size_t		wanted_len = strlen(name);
 
-	while (len > 0)
+	while (*len > 0)
 	{
-		const char *semicolon = memchr(header, ';', len);
-		size_t		pair_len = semicolon ? (size_t) (semicolon - header) : len;
-		const char *equals = memchr(header, '=', pair_len);
+		const char *pair = *header;
+		const char *semicolon = memchr(pair, ';', *len);
+		size_t		pair_len = semicolon ? (size_t) (semicolon - pair) : *len;
+		const char *equals = memchr(pair, '=', pair_len);
 
+		*header += semicolon ? pair_len + 1 : pair_len;
+		*len -= semicolon ? pair_len + 1 : pair_len;
 		if (equals)
 		{
-			const char *found = header;
-			size_t		found_len = equals - header;
+			const char *found = pair;
+			size_t		found_len = equals - pair;
 
 			trim(&found, &found_len);
 			if (found_len == wanted_len && memcmp(found, name, found_len) == 0)
 			{
 				*value = equals + 1;
-				*value_len = pair_len - (*value - header);
+				*value_len = pair_len - (*value - pair);
 				trim(value, value_len);
 				unquote(value, value_len);
 				return true;
 			}
 		}
-
-		if (!semicolon)
-			break;
-		len -= pair_len + 1;
-		header = semicolon + 1;
 	}
 	return false;
+}
+
+/*
+ * The first cookie of the name: browsers send the one with the longest path
+ * first (RFC 6265 section 5.4).
+ */
+bool
+narvik_find_cookie(const char *header, size_t len, const char *name,
+				   const char **value, size_t *value_len)
+{
+	return narvik_next_cookie(&header, &len, name, value, value_len);
 }

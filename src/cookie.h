@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #define NARVIK_COOKIE_MAX_AGE	(400 * 24 * 60 * 60)	/* seconds */
+#define NARVIK_COOKIE_NO_MAX_AGE	(-1)	/* it ends with the browser */
 #define NARVIK_COOKIE_MAX_BYTES	4096	/* name and value together */
 
 typedef enum NarvikSameSite
@@ -25,7 +26,7 @@ typedef struct NarvikCookie
 	const char *name;
 	const char *domain;			/* empty: no Domain attribute */
 	const char *path;
-	int64_t		max_age;		/* seconds */
+	int64_t		max_age;		/* seconds, or NARVIK_COOKIE_NO_MAX_AGE */
 	NarvikSameSite same_site;
 	bool		secure;
 	bool		partitioned;
@@ -52,6 +53,9 @@ extern NarvikCookieConflict narvik_cookie_conflict(const NarvikCookie *cookie);
 extern size_t narvik_print_cookie(const NarvikCookie *cookie,
 								  const char *value, size_t value_len,
 								  char *buffer, size_t size);
+extern bool narvik_next_cookie(const char **header, size_t *len,
+							   const char *name,
+							   const char **value, size_t *value_len);
 extern bool narvik_find_cookie(const char *header, size_t len,
 							   const char *name,
 							   const char **value, size_t *value_len);

@@ -27,6 +27,7 @@
 #include "policy.h"
 
 #define AS_LONG_AS_SESSION	(-1)
+#define UNTIL_CLOSED		0
 
 PG_FUNCTION_INFO_V1(narvik_cookie_name);
 PG_FUNCTION_INFO_V1(narvik_create_cookie);
@@ -82,20 +83,6 @@ check_cookie_path(char **newval, void **extra, GucSource source)
 	return accept_unless(narvik_cookie_path_flaw(*newval));
 }
 
-static bool
-check_cookie_expires_in(int *newval, void **extra, GucSource source)
-{
-	(void) extra;
-	(void) source;
-	if (*newval == 0)
-	{
-		GUC_check_errdetail("Browsers remove a cookie that expires in no time.");
-		GUC_check_errhint("Set -1 to let the cookie expire with the session.");
-		return false;
-	}
-	return true;
-}
-
 /*
  * Called from _PG_init, which also reserves the prefix narvik.
  *
@@ -114,12 +101,12 @@ narvik_cookie_functions_init(void)
 							   check_cookie_name, NULL, NULL);
 	DefineCustomIntVariable("narvik.cookie_expires_in",
 							"Sets how long browsers keep the session cookie.",
-							"-1 keeps it for narvik.session_expires_in.",
+							"-1 keeps it for narvik.session_expires_in, 0 until the browser is closed.",
 							&cookie_expires_in,
 							AS_LONG_AS_SESSION,
 							AS_LONG_AS_SESSION, NARVIK_COOKIE_MAX_AGE,
 							PGC_SUSET, GUC_UNIT_S,
-							check_cookie_expires_in, NULL, NULL);
+							NULL, NULL, NULL);
 	DefineCustomStringVariable("narvik.cookie_domain",
 							   "Sets the domain of the session cookie.",
 							   "Empty keeps the cookie to the host that sent it.",
@@ -227,6 +214,12 @@ seconds_from_now(const Interval *expires_in)
 	return usecs / USECS_PER_SEC + (usecs % USECS_PER_SEC > 0);
 }
 
+static bool
+is_zero(const Interval *interval)
+{
+	return interval->month == 0 && interval->day == 0 && interval->time == 0;
+}
+
 /*
  * How long the cookie lives, in seconds.  cookie_expires_in cannot be set too
  * long; the other two can.  Browsers would cut the time short (6265bis section
@@ -237,6 +230,8 @@ choose_max_age(const Interval *expires_in)
 {
 	int64		max_age;
 
+	if (expires_in ? is_zero(expires_in) : cookie_expires_in == UNTIL_CLOSED)
+		return NARVIK_COOKIE_NO_MAX_AGE;
 	if (expires_in)
 		max_age = seconds_from_now(expires_in);
 	else if (cookie_expires_in != AS_LONG_AS_SESSION)
@@ -280,6 +275,36 @@ print_cookie(const NarvikCookie *cookie, const char *value, size_t value_len)
 	SET_VARSIZE(result, VARHDRSZ + len);
 	narvik_print_cookie(cookie, value, value_len, VARDATA(result), len);
 	return result;
+}
+
+/*
+ * The cookie of a session that has just been extended, whose token came in one.
+ * If no setting says how long the cookie lives, it lives as
+ * long as the session, or as long as browsers permit.
+ */
+text *
+narvik_session_cookie(const char *token, size_t len, TimestampTz expires_at)
+{
+	int64		max_age;
+	NarvikCookie cookie;
+
+	if (cookie_expires_in == AS_LONG_AS_SESSION)
+	{
+		int64		usecs = expires_at - GetCurrentStatementStartTimestamp();
+
+		max_age = Min(usecs / USECS_PER_SEC + (usecs % USECS_PER_SEC > 0),
+					  NARVIK_COOKIE_MAX_AGE);
+	}
+	else
+		max_age = choose_max_age(NULL);
+	cookie = cookie_from_settings(max_age);
+	return print_cookie(&cookie, token, len);
+}
+
+const char *
+narvik_session_cookie_name(void)
+{
+	return cookie_name;
 }
 
 /* ---- SQL functions ------------------------------------------------------ */

@@ -34,6 +34,7 @@ static const char *const application_functions[] = {
 	"narvik_validate_session",
 	"narvik_validate_user",
 	"narvik_authenticate",
+	"narvik_authenticate_cookie",
 	"narvik_invalidate_session",
 	"narvik_rotate_session",
 	"narvik_fetch_sessions_for_user",
@@ -75,10 +76,12 @@ function_list(void)
 	initStringInfo(&list);
 	for (int i = 0; i < (int) lengthof(application_functions); i++)
 	{
-		Oid			function = narvik_find_function(application_functions[i]);
+		List	   *functions = narvik_find_functions(application_functions[i]);
+		ListCell   *cell;
 
-		appendStringInfo(&list, "%s%s", i > 0 ? ", " : "",
-						 format_procedure_qualified(function));
+		foreach(cell, functions)
+			appendStringInfo(&list, "%s%s", list.len > 0 ? ", " : "",
+							 format_procedure_qualified(lfirst_oid(cell)));
 	}
 	return list.data;
 }

@@ -84,18 +84,18 @@ narvik_relation_init(void)
 /* ---- members of the extension ------------------------------------------- */
 
 /*
- * A member of the extension by its name, a relation or a function as the
- * class says; InvalidOid if there is none.
+ * The members of the extension with a name, relations or functions as the class
+ * says.
  */
-static Oid
-find_member(Oid class, const char *name)
+static List *
+find_members(Oid class, const char *name)
 {
 	Oid			extension = get_extension_oid("narvik", false);
 	Relation	pg_depend = table_open(DependRelationId, AccessShareLock);
 	ScanKeyData key[2];
 	SysScanDesc scan;
 	HeapTuple	tuple;
-	Oid			found = InvalidOid;
+	List	   *found = NIL;
 
 	ScanKeyInit(&key[0], Anum_pg_depend_refclassid, BTEqualStrategyNumber,
 				F_OIDEQ, ObjectIdGetDatum(ExtensionRelationId));
@@ -103,7 +103,7 @@ find_member(Oid class, const char *name)
 				F_OIDEQ, ObjectIdGetDatum(extension));
 	scan = systable_beginscan(pg_depend, DependReferenceIndexId, true,
 							  NULL, 2, key);
-	while (!OidIsValid(found) && HeapTupleIsValid(tuple = systable_getnext(scan)))
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		Form_pg_depend member = (Form_pg_depend) GETSTRUCT(tuple);
 		char	   *member_name;
@@ -113,7 +113,7 @@ find_member(Oid class, const char *name)
 		member_name = class == RelationRelationId ?
 			get_rel_name(member->objid) : get_func_name(member->objid);
 		if (member_name != NULL && strcmp(member_name, name) == 0)
-			found = member->objid;
+			found = lappend_oid(found, member->objid);
 	}
 	systable_endscan(scan);
 	table_close(pg_depend, AccessShareLock);
@@ -129,12 +129,26 @@ undo_hint(void)
 static Oid
 find_table(void)
 {
-	Oid			found = find_member(RelationRelationId, TABLE_NAME);
+	List	   *found = find_members(RelationRelationId, TABLE_NAME);
 
-	if (!OidIsValid(found))
+	if (found == NIL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("extension \"narvik\" has no table \"%s\"", TABLE_NAME),
+				 undo_hint()));
+	return linitial_oid(found);
+}
+
+/* A name can stand for several functions. */
+List *
+narvik_find_functions(const char *name)
+{
+	List	   *found = find_members(ProcedureRelationId, name);
+
+	if (found == NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("extension \"narvik\" has no function \"%s\"", name),
 				 undo_hint()));
 	return found;
 }
@@ -142,14 +156,7 @@ find_table(void)
 Oid
 narvik_find_function(const char *name)
 {
-	Oid			found = find_member(ProcedureRelationId, name);
-
-	if (!OidIsValid(found))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("extension \"narvik\" has no function \"%s\"", name),
-				 undo_hint()));
-	return found;
+	return linitial_oid(narvik_find_functions(name));
 }
 
 /* ---- the table ---------------------------------------------------------- */

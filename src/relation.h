@@ -5,6 +5,7 @@
 #ifndef NARVIK_RELATION_H
 #define NARVIK_RELATION_H
 
+#include "nodes/pg_list.h"
 #include "storage/lockdefs.h"
 #include "utils/relcache.h"
 
@@ -31,6 +32,7 @@ extern Relation narvik_relation_open(LOCKMODE lockmode);
 extern Relation narvik_relation_open_id_index(void);
 extern Relation narvik_relation_open_hour_index(Relation rel);
 extern Oid	narvik_find_function(const char *name);
+extern List *narvik_find_functions(const char *name);
 extern void narvik_report_bad_column(const char *column);
 
 #endif							/* NARVIK_RELATION_H */

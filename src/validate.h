@@ -7,6 +7,7 @@
 
 #include "store.h"
 
+/* In this order: of several tokens the highest verdict counts. */
 typedef enum
 {
 	NARVIK_IS_NO_TOKEN,			/* NULL or empty */
