@@ -405,7 +405,7 @@ COMMENT ON COLUMN narvik_stats.rejected IS 'validations of a token without a ses
 COMMENT ON COLUMN narvik_stats.expired IS 'validations of a token whose session had expired';
 COMMENT ON COLUMN narvik_stats.extended IS 'validations that extended the session; they are in validated too';
 COMMENT ON COLUMN narvik_stats.invalidated IS 'sessions deleted by id, by user or with their user';
-COMMENT ON COLUMN narvik_stats.rotated IS 'sessions that got a new token';
+COMMENT ON COLUMN narvik_stats.rotated IS 'sessions that got a new token or id';
 COMMENT ON COLUMN narvik_stats.purged IS 'expired sessions deleted by the purge worker or narvik_delete_all_expired_sessions()';
 COMMENT ON COLUMN narvik_stats.purge_runs IS 'visits of the purge worker that ended well';
 COMMENT ON COLUMN narvik_stats.last_purge_at IS 'when the last of them ended';

@@ -32,6 +32,8 @@ $primary->safe_psql('postgres', 'VACUUM (FREEZE) narvik_sessions; CHECKPOINT');
 # below whether one is missing.
 my %mutating = (
 	narvik_create_session => q{narvik_create_session('bob')},
+	narvik_create_guest_session => q{narvik_create_guest_session()},
+	narvik_promote_session => q{narvik_promote_session('x', 'bob')},
 	narvik_invalidate_session => q{narvik_invalidate_session(narvik_session_id('fresh'))},
 	narvik_rotate_session => q{narvik_rotate_session('fresh')},
 	narvik_delete_sessions_for_user => q{narvik_delete_sessions_for_user('alice')},
@@ -41,6 +43,8 @@ my %mutating = (
 	  q{narvik_save_session(narvik_session_id('new'), 'bob', now() + interval '1 day')},
 	narvik_update_session_expiry =>
 	  q{narvik_update_session_expiry(narvik_session_id('fresh'), now() + interval '1 day')},
+	narvik_put_session => q{narvik_put_session(narvik_session_id('new'), 'bob', now() + interval '1 day', '{}')},
+	narvik_change_session_id => q{narvik_change_session_id(narvik_session_id('fresh'), narvik_session_id('new'))},
 	narvik_delete_session => q{narvik_delete_session(narvik_session_id('fresh'))},
 	narvik_link_users => q{narvik_link_users('people')},
 	narvik_unlink_users => q{narvik_unlink_users()},
@@ -48,7 +52,8 @@ my %mutating = (
 	narvik_revoke => q{narvik_revoke(current_user::regrole)});
 # These answer without writing; the trigger function belongs to statements that are
 # refused themselves.
-my @others = qw(narvik_validate_session narvik_authenticate narvik_validate_user narvik_generate_token
+my @others = qw(narvik_validate_session narvik_authenticate narvik_authenticate_cookie
+  narvik_authenticate_cookie narvik_validate_user narvik_generate_token
   narvik_stats narvik_reset_stats narvik_users_changed);
 
 is( $primary->safe_psql(

@@ -55,9 +55,9 @@ is(outcome($node, 'router', q{SELECT umoptions FROM pg_user_mappings}, '-U', 'ap
 is( $node->safe_psql('shard0', q{
 		SELECT string_agg(proname, ' ' ORDER BY proname) FROM pg_proc
 		WHERE pronamespace = 'narvik_shard'::regnamespace AND has_function_privilege('narvik_router', oid, 'EXECUTE')}),
-	'create_session delete_all_expired_sessions delete_sessions_of_user narvik_delete_session narvik_fetch_session '
-	. 'narvik_invalidate_session narvik_save_session narvik_stats narvik_update_session_data narvik_update_session_expiry '
-	. 'narvik_validate_session reset_stats rotate_session sessions_of_user', 'a router may execute what it needs on a shard');
+	'create_guest_session create_session delete_all_expired_sessions delete_sessions_of_user narvik_delete_session narvik_fetch_session '
+	. 'narvik_invalidate_session narvik_put_session narvik_save_session narvik_stats narvik_update_session_data narvik_update_session_expiry '
+	. 'narvik_validate_session promote_session reset_stats rotate_session sessions_of_user', 'a router may execute what it needs on a shard');
 foreach my $sql ('TABLE narvik.narvik_sessions', 'TABLE narvik_shard.partitions', q{SELECT narvik.narvik_create_session('x')},
 	'SELECT narvik_shard.stop_writers(0, NULL)')
 {
@@ -123,6 +123,24 @@ my $lifecycle = q{
 	SELECT narvik_delete_session(narvik_session_id('t9')), narvik_delete_session(narvik_session_id('t9'));
 	SELECT count(*) FROM narvik_validate_session('t2');
 	SELECT narvik_delete_sessions_for_user('carol');
+	SELECT narvik_put_session(narvik_session_id('put'), NULL, now() + interval '1 hour', '{}', true),
+		narvik_put_session(narvik_session_id('put'), NULL, now() + interval '1 hour', '{"i": 2}', false),
+		narvik_put_session(narvik_session_id('put'), 'carol', now() + interval '1 hour', '{"i": 3}');
+	SELECT user_id, data FROM narvik_fetch_session(narvik_session_id('put'));
+	SELECT narvik_delete_sessions_for_user('carol');
+	-- guests
+	SELECT token, user_id IS NULL AS nobody, expires_at - created_at AS lives, authenticated_at IS NULL AS never
+	FROM narvik_create_guest_session('{"cart": 1}') \gset guest_
+	SELECT :'guest_nobody', :'guest_lives', :'guest_never';
+	SELECT token, id, user_id, data, authenticated_at = created_at AS now FROM narvik_promote_session(:'guest_token', 'alice', '{"i": 4}') \gset promoted_
+	SELECT :'promoted_id' = narvik_session_id(:'promoted_token'), :'promoted_user_id', :'promoted_data', :'promoted_now';
+	SELECT count(*) FROM narvik_validate_session(:'guest_token');
+	SELECT user_id, data FROM narvik_validate_session(:'promoted_token');
+	SELECT user_id, data FROM narvik_promote_session(:'promoted_token', 'bob', max_age => '1 hour');
+	SELECT count(*) FROM narvik_validate_session(:'promoted_token');
+	SELECT user_id, data FROM unnest(ARRAY[NULL, '', 'x', repeat('x', 2000)]) AS t, narvik_promote_session(t, 'bob');
+	SELECT count(*), max(expires_at - created_at) FROM narvik_fetch_sessions_for_user('bob') WHERE expires_at < now() + interval '1 day';
+	SELECT narvik_delete_sessions_for_user('bob'), narvik_delete_sessions_for_user('alice');
 	-- cookies
 	SELECT narvik_cookie_name(), narvik_create_cookie('x'), narvik_create_cookie('x', '1 hour'), narvik_create_blank_cookie(),
 		narvik_read_cookie('a=b; narvik_session=c');

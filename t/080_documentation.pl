@@ -103,6 +103,7 @@ sub columns
 
 my $session = join("\n", map { plain("$_->[0] $_->[1]") } rows($reference));
 is($session, columns('narvik_session'), 'every column of narvik_session');
+is("set_cookie text\ntoken text\n$session", columns('narvik_request'), 'and of narvik_request');
 is("token text\n" . $session =~ s/\ndue boolean$//r, columns('narvik_created_session'), 'and of narvik_created_session');
 is( catalog(q{SELECT c.relname FROM pg_class AS c
 		JOIN pg_depend AS d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid
@@ -113,7 +114,7 @@ is( catalog(q{SELECT c.relname FROM pg_class AS c
 		JOIN pg_extension AS e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid
 		WHERE e.extname = 'narvik' AND t.typtype = 'c' AND typrelid NOT IN
 			(SELECT oid FROM pg_class WHERE relkind <> 'c')}),
-	"narvik_created_session\nnarvik_session\nnarvik_stats",
+	"narvik_created_session\nnarvik_request\nnarvik_session\nnarvik_stats",
 	'there is no other type or view');
 
 # The descriptions that \d+ shows.
@@ -172,13 +173,15 @@ my $users = 'CREATE TABLE users (id bigint PRIMARY KEY);';
 my $linked = "$users SELECT narvik_link_users('users');";
 my $save = "SELECT narvik_save_session(narvik_session_id('x'), 'alice', 'tomorrow')";
 my %provoked_by = (
-	'NULL for user_id, data, sliding, patch, expires_at, or the id to save' => [
+	'NULL for user_id, data, sliding, patch, expires_at, or the id to save, put or change to' => [
 		'SELECT narvik_create_session(NULL)',
 		q{SELECT narvik_create_session('alice', NULL)},
 		q{SELECT narvik_create_session('alice', sliding => NULL)},
 		"$alice SELECT narvik_update_session_data(id, NULL) FROM narvik_fetch_sessions_for_user('alice')",
 		"$save; SELECT narvik_update_session_expiry(narvik_session_id('x'), NULL)",
 		q{SELECT narvik_save_session(NULL, 'alice', 'tomorrow')},
+		q{SELECT narvik_put_session(NULL, 'alice', 'tomorrow', '{}')},
+		"$save; SELECT narvik_change_session_id(narvik_session_id('x'), NULL)",
 		'SELECT narvik_fetch_sessions_for_user(NULL)',
 		'SELECT narvik_delete_sessions_for_user(NULL)'
 	],
@@ -188,13 +191,25 @@ my %provoked_by = (
 		q{SELECT narvik_create_session('alice', '[]')},
 		"$save; SELECT narvik_update_session_data(narvik_session_id('x'), '1')"
 	],
-	'expires_in zero, negative, or beyond the range of timestamps' => [
-		map { "SELECT narvik_create_session('alice', expires_in => '$_')" } '0', '-1 day', '1000000 years'
+	'expires_in, max_age or lifetime zero, negative, or beyond the range of timestamps' => [
+		map { (
+			"SELECT narvik_create_session('alice', expires_in => '$_')",
+			"SELECT narvik_create_session('alice', max_age => '$_')",
+			"SELECT narvik_save_session(narvik_session_id('x'), 'alice', 'tomorrow', lifetime => '$_')")
+		} '0', '-1 day', '1000000 years'
 	],
 	'max_rows negative' => [ q{SELECT narvik_fetch_sessions_for_user('alice', -1)} ],
 	'expires_at infinite' => [ q{SELECT narvik_save_session(narvik_session_id('x'), 'alice', 'infinity')} ],
-	'saving an id that is not 64 hex digits' => [ q{SELECT narvik_save_session('1234', 'alice', 'tomorrow')} ],
-	'saving an id a second time' => [ "$save; $save" ],
+	'saving or putting under an id that is not 64 hex digits, or changing to one' => [
+		q{SELECT narvik_save_session('1234', 'alice', 'tomorrow')},
+		q{SELECT narvik_put_session('1234', 'alice', 'tomorrow', '{}')},
+		"$save; SELECT narvik_change_session_id(narvik_session_id('x'), '1234')"
+	],
+	'saving an id that a live session has, or changing to it' => [
+		"$save; $save",
+		"$save; SELECT narvik_save_session(narvik_session_id('y'), 'alice', 'tomorrow');
+		 SELECT narvik_change_session_id(narvik_session_id('y'), narvik_session_id('x'))"
+	],
 	'a cookie that browsers would ignore or mistake' => [
 		q{SELECT narvik_create_cookie('a b')},
 		q{SET narvik.cookie_same_site = none; SET narvik.cookie_secure = off; SELECT narvik_create_cookie('x')}

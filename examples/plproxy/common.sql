@@ -19,6 +19,8 @@ SELECT extnamespace::regnamespace AS narvik FROM pg_extension WHERE extname = 'n
 -- "application" is what narvik_grant() grants.
 CREATE TEMPORARY TABLE narvik_routes (name, route, writes, application) AS VALUES
 	('narvik_create_session',				'own',		true,	true),
+	('narvik_create_guest_session',			'own',		true,	true),
+	('narvik_promote_session',				'own',		true,	true),
 	('narvik_validate_session',				'token',	true,	true),
 	('narvik_invalidate_session',			'id',		true,	true),
 	('narvik_rotate_session',				'own',		true,	true),
@@ -30,6 +32,7 @@ CREATE TEMPORARY TABLE narvik_routes (name, route, writes, application) AS VALUE
 	('narvik_fetch_session',				'id',		false,	true),
 	('narvik_update_session_expiry',		'id',		true,	true),
 	('narvik_delete_session',				'id',		true,	true),
+	('narvik_put_session',					'id',		true,	true),
 	('narvik_stats',						'all',		false,	false),
 	('narvik_reset_stats',					'own',		true,	false),
 	('narvik_grant',						'own',		true,	false),
@@ -41,6 +44,8 @@ CREATE TEMPORARY TABLE narvik_routes (name, route, writes, application) AS VALUE
 	('narvik_create_blank_cookie',			'local',	false,	true),
 	('narvik_read_cookie',					'local',	false,	true),
 	('narvik_authenticate',					'none',		false,	false),
+	('narvik_authenticate_cookie',			'none',		false,	false),
+	('narvik_change_session_id',			'none',		false,	false),
 	('narvik_current_user_id',				'none',		false,	false),
 	('narvik_current_session_id',			'none',		false,	false),
 	('narvik_validate_user',				'none',		false,	false),

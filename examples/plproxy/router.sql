@@ -55,11 +55,25 @@ END $$;
 SELECT format('SECURITY DEFINER SET search_path = pg_catalog, %s, pg_temp SET datestyle = ISO SET intervalstyle = postgres', :'narvik')
 	AS definer \gset
 
-CREATE OR REPLACE FUNCTION narvik_router.create_session(id text, user_id text, data jsonb, expires_in interval, sliding boolean)
+CREATE OR REPLACE FUNCTION narvik_router.create_session(id text, user_id text, data jsonb, expires_in interval, sliding boolean, max_age interval)
 RETURNS SETOF :narvik.narvik_session LANGUAGE plproxy AS $$
 	CLUSTER 'narvik';
 	RUN ON narvik_router.partition_of_id($1);
-	SELECT * FROM narvik_shard.create_session($1, $2, $3, $4, $5);
+	SELECT * FROM narvik_shard.create_session($1, $2, $3, $4, $5, $6);
+$$;
+
+CREATE OR REPLACE FUNCTION narvik_router.create_guest_session(id text, data jsonb, expires_in interval)
+RETURNS SETOF :narvik.narvik_session LANGUAGE plproxy AS $$
+	CLUSTER 'narvik';
+	RUN ON narvik_router.partition_of_id($1);
+	SELECT * FROM narvik_shard.create_guest_session($1, $2, $3);
+$$;
+
+CREATE OR REPLACE FUNCTION narvik_router.promote_session(token text, new_id text, user_id text, data jsonb, expires_in interval, sliding boolean, max_age interval)
+RETURNS SETOF :narvik.narvik_session LANGUAGE plproxy AS $$
+	CLUSTER 'narvik';
+	RUN ON narvik_router.partition_of_id($2);
+	SELECT * FROM narvik_shard.promote_session($1, $2, $3, $4, $5, $6, $7);
 $$;
 
 CREATE OR REPLACE FUNCTION narvik_router.rotate_session(token text, new_id text)
@@ -138,8 +152,25 @@ DECLARE
 	token text := narvik_generate_token();
 	s record;
 BEGIN
-	SELECT * INTO STRICT s FROM narvik_router.create_session(narvik_session_id(token), $1, $2, $3, $4);
-	RETURN (token, s.id, s.user_id, s.created_at, s.expires_at, s.data, s.new, s.extended)::narvik_created_session;
+	SELECT * INTO STRICT s FROM narvik_router.create_session(narvik_session_id(token), $1, $2, $3, $4, $5);
+	RETURN (token, s.id, s.user_id, s.created_at, s.expires_at, s.authenticated_at, s.active_at, s.data, s.new, s.extended)::narvik_created_session;
+END $$),
+	('narvik_create_guest_session', $$
+DECLARE
+	token text := narvik_generate_token();
+	s record;
+BEGIN
+	SELECT * INTO STRICT s FROM narvik_router.create_guest_session(narvik_session_id(token), $1, $2);
+	RETURN (token, s.id, s.user_id, s.created_at, s.expires_at, s.authenticated_at, s.active_at, s.data, s.new, s.extended)::narvik_created_session;
+END $$),
+	('narvik_promote_session', $$
+DECLARE
+	-- Beside the guest's session; who comes without a token comes anywhere.
+	new_token text := CASE WHEN $1 <> '' THEN narvik_router.token_beside($1) ELSE narvik_generate_token() END;
+	s record;
+BEGIN
+	SELECT * INTO STRICT s FROM narvik_router.promote_session($1, narvik_session_id(new_token), $2, $3, $4, $5, $6);
+	RETURN (new_token, s.id, s.user_id, s.created_at, s.expires_at, s.authenticated_at, s.active_at, s.data, s.new, s.extended)::narvik_created_session;
 END $$),
 	('narvik_rotate_session', $$
 DECLARE
@@ -147,7 +178,7 @@ DECLARE
 	s record;
 BEGIN
 	FOR s IN SELECT * FROM narvik_router.rotate_session($1, narvik_session_id(new_token)) LOOP
-		RETURN QUERY SELECT new_token, s.id, s.user_id, s.created_at, s.expires_at, s.data, s.new, s.extended;
+		RETURN QUERY SELECT new_token, s.id, s.user_id, s.created_at, s.expires_at, s.authenticated_at, s.active_at, s.data, s.new, s.extended;
 	END LOOP;
 END $$),
 	('narvik_fetch_sessions_for_user', $$

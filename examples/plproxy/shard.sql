@@ -121,7 +121,7 @@ BEGIN
 	END IF;
 END $$;
 
-CREATE OR REPLACE FUNCTION narvik_shard.create_session(id text, user_id text, data jsonb, expires_in interval, sliding boolean)
+CREATE OR REPLACE FUNCTION narvik_shard.create_session(id text, user_id text, data jsonb, expires_in interval, sliding boolean, max_age interval)
 RETURNS SETOF :narvik.narvik_session LANGUAGE plpgsql :definer AS $$
 DECLARE
 	created record;
@@ -131,9 +131,35 @@ BEGIN
 		PERFORM narvik_shard.hold(narvik_shard.partition_count());		-- it may end another session
 	END IF;
 	PERFORM narvik_shard.hold(narvik_shard.partition_of_id($1));
-	created := narvik_create_session($2, $3, $4, $5);
+	created := narvik_create_session($2, $3, $4, $5, $6);
 	PERFORM narvik_shard.give_id(created.id, $1);
-	RETURN QUERY SELECT $1, created.user_id, created.created_at, created.expires_at, created.data, created.new, created.extended, false;
+	RETURN QUERY SELECT $1, created.user_id, created.created_at, created.expires_at, created.authenticated_at, created.active_at, created.data, created.new, created.extended, false;
+END $$;
+
+CREATE OR REPLACE FUNCTION narvik_shard.create_guest_session(id text, data jsonb, expires_in interval)
+RETURNS SETOF :narvik.narvik_session LANGUAGE plpgsql :definer AS $$
+DECLARE
+	created record;
+BEGIN
+	PERFORM narvik_shard.hold(narvik_shard.partition_of_id($1));
+	created := narvik_create_guest_session($2, $3);
+	PERFORM narvik_shard.give_id(created.id, $1);
+	RETURN QUERY SELECT $1, created.user_id, created.created_at, created.expires_at, created.authenticated_at, created.active_at, created.data, created.new, created.extended, false;
+END $$;
+
+-- A guest's session, if there is one, is in the partition of the new id.
+CREATE OR REPLACE FUNCTION narvik_shard.promote_session(token text, new_id text, user_id text, data jsonb, expires_in interval, sliding boolean, max_age interval)
+RETURNS SETOF :narvik.narvik_session LANGUAGE plpgsql :definer AS $$
+DECLARE
+	created record;
+BEGIN
+	IF current_setting('narvik.max_sessions_per_user', true) <> '0' THEN
+		PERFORM narvik_shard.hold(narvik_shard.partition_count());		-- it may end another session
+	END IF;
+	PERFORM narvik_shard.hold(narvik_shard.partition_of_id($2));
+	created := narvik_promote_session($1, $3, $4, $5, $6, $7);
+	PERFORM narvik_shard.give_id(created.id, $2);
+	RETURN QUERY SELECT $2, created.user_id, created.created_at, created.expires_at, created.authenticated_at, created.active_at, created.data, created.new, created.extended, false;
 END $$;
 
 CREATE OR REPLACE FUNCTION narvik_shard.rotate_session(token text, new_id text)
@@ -147,7 +173,7 @@ BEGIN
 	PERFORM narvik_shard.hold(narvik_shard.partition_of_id($2));
 	FOR rotated IN SELECT * FROM narvik_rotate_session($1) LOOP
 		PERFORM narvik_shard.give_id(rotated.id, $2);
-		RETURN QUERY SELECT $2, rotated.user_id, rotated.created_at, rotated.expires_at, rotated.data, rotated.new, rotated.extended, false;
+		RETURN QUERY SELECT $2, rotated.user_id, rotated.created_at, rotated.expires_at, rotated.authenticated_at, rotated.active_at, rotated.data, rotated.new, rotated.extended, false;
 	END LOOP;
 END $$;
 
@@ -251,7 +277,9 @@ GRANT USAGE ON SCHEMA narvik_shard, :narvik TO narvik_router;
 SELECT format('GRANT EXECUTE ON FUNCTION narvik_shard.%I(%s) TO narvik_router', name, identity_arguments)
 FROM narvik_functions WHERE route IN ('token', 'id', 'all') \gexec
 GRANT EXECUTE ON FUNCTION
-	narvik_shard.create_session(text, text, jsonb, interval, boolean),
+	narvik_shard.create_session(text, text, jsonb, interval, boolean, interval),
+	narvik_shard.create_guest_session(text, jsonb, interval),
+	narvik_shard.promote_session(text, text, text, jsonb, interval, boolean, interval),
 	narvik_shard.rotate_session(text, text),
 	narvik_shard.sessions_of_user(text, integer, timestamptz),
 	narvik_shard.delete_sessions_of_user(text, text),
