@@ -85,11 +85,11 @@ my @calls = (
 	[ "user_id FROM public.narvik_rotate_session('token-b')", 'alice' ],
 	[ "user_id FROM public.narvik_validate_session('token-b')", '' ],
 	[ "user_id IS NULL FROM public.narvik_create_guest_session()", 't' ],
-	[ "user_id FROM public.narvik_promote_session('unknown', 'gina')", 'gina' ],
+	[ "user_id FROM public.narvik_promote_session('unknown', 'fay')", 'fay' ],
 	[ "user_id FROM public.narvik_authenticate_cookie('a=b')", '' ],
-	[ "user_id FROM public.narvik_authenticate_cookie('a=b'::bytea)", '' ],
+	[ "user_id FROM public.narvik_authenticate_cookie('a=b'::pg_catalog.bytea)", '' ],
 	[ "public.narvik_put_session('$id{c}', 'carol', '2099-01-01 00:00+00', '{}', true)", 't' ],
-	[ "public.narvik_change_session_id(repeat('0', 64), '$id{c}')", 'f' ],
+	[ "public.narvik_change_session_id(pg_catalog.repeat('0', 64), '$id{c}')", 'f' ],
 	[ "public.narvik_invalidate_session('$id{a}')", 't' ],
 	[ "user_id FROM public.narvik_validate_session('token-a')", '' ],
 	[ "public.narvik_delete_session('$id{c}')", 't' ],
@@ -233,8 +233,8 @@ my @settings = split /\n/, $node->safe_psql('postgres',
 is( join(' ', grep { !/^narvik\.purge/ } @settings),
 	join(' ', map { "narvik.$_" }
 		  qw(cookie_domain cookie_expires_in cookie_name cookie_partitioned cookie_path
-		  cookie_same_site cookie_secure max_sessions_per_user session_expires_in
-		  session_max_age)),
+		  cookie_same_site cookie_secure guest_expires_in max_sessions_per_user
+		  session_expires_in session_max_age)),
 	'the settings are the ones of the manual');
 is( $node->safe_psql(
 		'postgres', q{

@@ -238,7 +238,7 @@ foreach my $case (@cases)
 		# An internal error says that narvik was surprised, not that it looked.
 		my @bad = grep { !/^\w+ ok$/ && !/^\w+ error (?!XX)/ } @outcomes;
 		@bad = grep { /^\w+ error/ || $_ !~ $case->{may} } @bad if $case->{may};
-		is(scalar @outcomes, 14, "all checks ran ($which connection)");
+		is(scalar @outcomes, 17, "all checks ran ($which connection)");
 		is(join("\n", @bad), '', "right answers or errors ($which connection): $how");
 		note(join("\n", @outcomes));
 	}

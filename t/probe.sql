@@ -87,6 +87,42 @@ BEGIN
 				ELSE format('WRONG: new valid %s, old valid %s', new_valid, old_valid) END;
 END $$;
 
+CREATE FUNCTION probe.guest() RETURNS text LANGUAGE plpgsql AS $$
+DECLARE g record; p record; v record; guest_valid boolean;
+BEGIN
+	SELECT * INTO g FROM narvik_create_guest_session('{"n": 2}');
+	SELECT * INTO v FROM narvik_validate_session(g.token);
+	IF NOT FOUND OR v.user_id IS NOT NULL OR v.data <> '{"n": 2}' THEN RETURN 'WRONG: the new guest is ' || v::text; END IF;
+	SELECT * INTO p FROM narvik_promote_session(g.token, 'w');
+	PERFORM FROM narvik_validate_session(g.token);
+	guest_valid := FOUND;
+	SELECT * INTO v FROM narvik_validate_session(p.token);
+	IF FOUND AND v.user_id = 'w' AND (v.data = '{"n": 2}') <> guest_valid THEN
+		RETURN CASE WHEN guest_valid THEN 'refused' ELSE 'ok' END;
+	END IF;
+	RETURN format('WRONG: guest valid %s, promoted %s', guest_valid, v);
+END $$;
+
+CREATE FUNCTION probe.put() RETURNS text LANGUAGE plpgsql AS $$
+DECLARE put boolean := narvik_put_session(narvik_session_id('fresh'), 'w', now() + interval '1 day', '{"n": 2}', true); f record;
+BEGIN
+	SELECT * INTO f FROM narvik_fetch_session(narvik_session_id('fresh'));
+	RETURN CASE WHEN put AND f.user_id = 'w' AND f.data = '{"n": 2}' AND f.expires_at = now() + interval '1 day' THEN 'ok'
+				WHEN NOT put AND f.user_id = 'u' AND f.data = '{"n": 1}' THEN 'refused'
+				ELSE format('WRONG: answers %s, stored %s', put, f) END;
+END $$;
+
+CREATE FUNCTION probe.change_id() RETURNS text LANGUAGE plpgsql AS $$
+DECLARE changed boolean := narvik_change_session_id(narvik_session_id('fresh'), narvik_session_id('new')); old_valid boolean;
+BEGIN
+	PERFORM FROM narvik_validate_session('fresh');
+	old_valid := FOUND;
+	PERFORM FROM narvik_validate_session('new') WHERE user_id = 'u' AND data = '{"n": 1}';
+	RETURN CASE WHEN changed AND FOUND AND NOT old_valid THEN 'ok'
+				WHEN NOT changed AND NOT FOUND AND old_valid THEN 'refused'
+				ELSE format('WRONG: answers %s, new valid %s, old valid %s', changed, FOUND, old_valid) END;
+END $$;
+
 CREATE FUNCTION probe.list() RETURNS text LANGUAGE plpgsql AS $$
 DECLARE ids text[];
 BEGIN
@@ -172,7 +208,7 @@ END $$;
 
 CREATE FUNCTION probe.all_checks() RETURNS TABLE (outcome text) LANGUAGE sql AS $$
 	SELECT c || ' ' || probe.run(c)
-	FROM unnest(ARRAY['create', 'validate', 'validate_expired', 'invalidate', 'delete', 'rotate',
+	FROM unnest(ARRAY['create', 'validate', 'validate_expired', 'invalidate', 'delete', 'rotate', 'guest', 'put', 'change_id',
 					  'list', 'delete_for_user', 'delete_expired', 'update_data', 'save',
 					  'save_twice', 'update_expiry', 'fetch']) AS c
 $$;

@@ -40,6 +40,11 @@ my %allowed = (
 	# Neither token, lock nor concurrency is an error here.
 	narvik_validate_session => [ @gated, '40001' ],
 	narvik_authenticate => [ @gated, '40001' ],
+	narvik_authenticate_cookie => [ @gated, '40001', '22023' ],
+	narvik_create_guest_session => [ @writing, qw(22004 22023) ],
+	narvik_promote_session => [ @writing, qw(22004 22023 23503) ],
+	narvik_put_session => [ @writing, qw(22004 22023 23503) ],
+	narvik_change_session_id => [ @writing, qw(22004 22023 23505) ],
 	narvik_invalidate_session => \@writing,
 	narvik_rotate_session => \@writing,
 	narvik_fetch_sessions_for_user => [ @gated, qw(22004 22023 40001) ],
