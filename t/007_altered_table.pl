@@ -16,7 +16,7 @@ $node->start;
 
 $node->safe_psql('postgres', 'CREATE EXTENSION pgcrypto');
 # One check for each thing a function does; the file tells what they answer.
-$node->safe_psql('postgres', slurp_file('t/probe.sql'));
+$node->safe_psql('postgres', slurp_file('t/lib/probe.sql'));
 
 my $admin = $node->background_psql('postgres');
 my $same = $node->background_psql('postgres', on_error_stop => 0);

@@ -8,7 +8,7 @@ use strict;
 use warnings;
 
 use FindBin;
-use lib "$FindBin::RealBin/..";
+use lib "$FindBin::RealBin/../lib";
 
 use Digest::SHA qw(sha256_hex);
 use PostgreSQL::Test::Cluster;
