@@ -248,6 +248,34 @@ AS 'MODULE_PATHNAME' LANGUAGE C;
 COMMENT ON FUNCTION narvik_users_changed() IS
 'trigger on the linked table of users: their sessions follow';
 
+/*
+ * The link is the row trigger that watches one column (link.c).  25, 17 and 32
+ * are the bits in tgtype of the three triggers that narvik_link_users() makes.
+ * Operands have the very types of PostgreSQL's operators, so that none that
+ * somebody made in the schema that narvik comes to fits better.
+ */
+CREATE FUNCTION narvik_linked_users(OUT users regclass, OUT id_column name, OUT whole boolean)
+RETURNS SETOF record
+LANGUAGE sql STABLE PARALLEL SAFE ROWS 1
+BEGIN ATOMIC
+	SELECT DISTINCT link.tgrelid::pg_catalog.regclass, a.attname,
+		   (SELECT pg_catalog.count(DISTINCT t.tgtype) = 3
+				   AND pg_catalog.bool_and(t.tgenabled = 'O' OR t.tgenabled = 'A')
+			FROM pg_catalog.pg_trigger AS t
+			WHERE t.tgfoid = link.tgfoid
+				  AND (t.tgtype = '25' OR t.tgtype = '17' OR t.tgtype = '32')
+				  AND (t.tgrelid = link.tgrelid
+					   OR EXISTS (SELECT
+								  FROM pg_catalog.pg_partition_tree(link.tgrelid::pg_catalog.regclass) AS p
+								  WHERE p.relid::pg_catalog.oid = t.tgrelid)))
+	FROM pg_catalog.pg_trigger AS link
+	JOIN pg_catalog.pg_attribute AS a ON a.attrelid = link.tgrelid AND a.attnum = link.tgattr[0]
+	WHERE link.tgfoid = 'narvik_users_changed()'::pg_catalog.regprocedure::pg_catalog.oid
+		  AND link.tgtype = '25' AND link.tgattr[1] IS NULL AND link.tgparentid = '0';
+END;
+COMMENT ON FUNCTION narvik_linked_users() IS
+'the linked table of users and its column; whole: all triggers are there and enabled; no row: no link';
+
 CREATE FUNCTION narvik_validate_user(token text, user_type anyelement)
 RETURNS SETOF anyelement
 AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1;
@@ -354,5 +382,5 @@ BEGIN
 	PERFORM pg_catalog.set_config('search_path', script_path, true);
 END $$;
 
-GRANT EXECUTE ON FUNCTION narvik_stats() TO pg_read_all_stats;
+GRANT EXECUTE ON FUNCTION narvik_stats(), narvik_linked_users() TO pg_read_all_stats;
 GRANT SELECT ON narvik_stats TO pg_read_all_stats;

@@ -95,6 +95,7 @@ my @calls = (
 	[ "public.narvik_read_cookie('narvik_session=t')", 't' ],
 	[ "public.narvik_create_blank_cookie()",
 		'narvik_session=; Max-Age=0; Path=/; SameSite=Lax; Secure; HttpOnly' ],
+	[ "users, id_column, whole FROM public.narvik_linked_users()", 'people|id|t' ],
 	[ "created FROM public.narvik_stats()", '' ],
 	[ "public.narvik_reset_stats()", '' ],
 	[ "public.narvik_create_cookie('t')",

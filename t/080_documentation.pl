@@ -222,8 +222,10 @@ my %provoked_by = (
 		q{CREATE TABLE users (id text PRIMARY KEY); INSERT INTO users VALUES ('alice');
 		  SELECT narvik_link_users('users'); UPDATE users SET id = ''}
 	],
-	'linking a second table' =>
-	  [ "$linked CREATE TABLE others (id bigint PRIMARY KEY); SELECT narvik_link_users('others')" ],
+	'linking a second table, or another column' => [
+		"$linked CREATE TABLE others (id bigint PRIMARY KEY); SELECT narvik_link_users('others')",
+		"$linked ALTER TABLE users ADD other text UNIQUE; SELECT narvik_link_users('users', 'other')"
+	],
 	'NULL for the users table, its column, or the role' => [
 		'SELECT narvik_link_users(NULL)', "$users SELECT narvik_link_users('users', NULL)",
 		'SELECT narvik_grant(NULL)', 'SELECT narvik_revoke(NULL)'
