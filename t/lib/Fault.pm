@@ -19,7 +19,8 @@ sub build_fault
 	$library = "$dir/fault.so";
 	$control = "$dir/full";
 	chomp(my $headers = `pg_config --includedir-server`);
-	system_or_bail('cc', '-Wall', '-Wextra', '-Werror', '-fPIC', '-shared', '-O1', '-isystem', $headers,
+	system_or_bail(
+		'cc', '-Wall', '-Wextra', '-Werror', '-fPIC', '-shared', '-O1', '-isystem', $headers,
 		dirname(__FILE__) . '/fault.c', '-o', $library);
 	return $library;
 }
@@ -36,10 +37,7 @@ sub start_with_fault
 # No file grows any more whose path has this part.
 sub fill_disk
 {
-	my ($part) = @_;
-	open my $file, '>', "$control.new" or die "$control: $!";
-	print $file $part;
-	close $file;
+	append_to_file("$control.new", $_[0]);
 	rename "$control.new", $control or die "$control: $!";
 	return;
 }

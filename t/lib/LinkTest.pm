@@ -18,11 +18,12 @@ our @EXPORT = qw(
 my %databases = (
 	plain => [ 'public', 'CREATE TABLE "App Users" (name text, "Id" int PRIMARY KEY)' ],
 	own_schema => [ 'auth', 'CREATE TABLE "App Users" ("Id" uuid UNIQUE, name text)' ],
-	partitioned => [ 'auth', q{
+	partitioned => [
+		'auth', q{
 		CREATE TABLE "App Users" (name text, "Id" int PRIMARY KEY) PARTITION BY LIST ("Id");
 		CREATE TABLE low PARTITION OF "App Users" FOR VALUES IN (1, 3);
 		CREATE TABLE high ("Id" int NOT NULL, name text);
-		ALTER TABLE "App Users" ATTACH PARTITION high DEFAULT;}]);
+		ALTER TABLE "App Users" ATTACH PARTITION high DEFAULT;} ]);
 
 sub linked_databases { return sort keys %databases }
 
@@ -46,7 +47,9 @@ sub make_linked_database
 	my ($schema, $users) = @{ $databases{$db} };
 	$node->safe_psql('postgres', "CREATE DATABASE $db");
 	$node->safe_psql('postgres', "ALTER DATABASE $db SET search_path = public, auth");
-	$node->safe_psql($db, ($schema eq 'public' ? '' : "CREATE SCHEMA $schema;") . qq{
+	$node->safe_psql(
+		$db,
+		($schema eq 'public' ? '' : "CREATE SCHEMA $schema;") . qq{
 		CREATE EXTENSION pgcrypto;
 		CREATE EXTENSION narvik SCHEMA $schema;
 		$users;
@@ -61,7 +64,8 @@ sub make_linked_database
 	foreach my $n (1, 2)
 	{
 		my $id = id($db, $n);
-		$node->safe_psql($db, qq{
+		$node->safe_psql(
+			$db, qq{
 			INSERT INTO "App Users" ("Id", name) VALUES ('$id', 'user $n');
 			INSERT INTO notes VALUES ('$id')});
 		$node->safe_psql($db, qq{SELECT narvik_save_session(narvik_session_id('token-$n'), '$id', now() + interval '29 days')});
@@ -72,7 +76,8 @@ sub make_linked_database
 sub grants_of
 {
 	my ($node, $db) = @_;
-	return $node->safe_psql($db, q{
+	return $node->safe_psql(
+		$db, q{
 		SELECT p.proname, a.grantee::regrole, a.privilege_type
 		FROM pg_proc AS p CROSS JOIN aclexplode(p.proacl) AS a
 		WHERE p.proname ~ '^narvik_' ORDER BY 1, a.grantee::regrole::text});
@@ -81,7 +86,8 @@ sub grants_of
 sub triggers_of
 {
 	my ($node, $db) = @_;
-	return $node->safe_psql($db, q{
+	return $node->safe_psql(
+		$db, q{
 		SELECT tgrelid::regclass, tgname, pg_get_triggerdef(oid) FROM pg_trigger
 		WHERE NOT tgisinternal ORDER BY tgrelid::regclass::text, 2});
 }
@@ -91,7 +97,8 @@ sub as_app
 {
 	my ($node, $db, $sql, $role) = @_;
 	$role //= 'app';
-	my ($rc, $out, $err) = $node->psql($db, "\\set VERBOSITY sqlstate\n$sql",
+	my ($rc, $out, $err) = $node->psql(
+		$db, "\\set VERBOSITY sqlstate\n$sql",
 		connstr => $node->connstr($db) . " user=$role");
 	return $err =~ /ERROR:\s+(\w{5})/ ? $1 : $out;
 }
@@ -107,23 +114,26 @@ sub check_link
 	is($app->("SELECT user_id FROM narvik_create_session('$one')"), $one, "$how: a user logs in");
 	is($app->("SELECT narvik_create_session('$nobody')"), '23503', "$how: nobody else does");
 	is($app->("SELECT narvik_save_session(narvik_session_id('x'), '$nobody', '2100-01-01')"), '23503', "$how: in no way");
-	is($app->(q{SELECT name FROM narvik_validate_user('token-1', NULL::"App Users")}), 'user 1',
+	is( $app->(q{SELECT name FROM narvik_validate_user('token-1', NULL::"App Users")}), 'user 1',
 		"$how: an old token finds its user");
 	is($app->("SELECT narvik_link_users('\"App Users\"', 'Id')"), '42501', "$how: the application does not link");
-	is( $node->safe_psql($db, qq{
+	is( $node->safe_psql(
+			$db, qq{
 			BEGIN;
 			UPDATE "App Users" SET "Id" = '$three' WHERE "Id" = '$one';
 			SELECT user_id FROM narvik_validate_session('token-1');
 			ROLLBACK}),
-		$three, "$how: sessions follow their user");
+		$three,
+		"$how: sessions follow their user");
 	$node->safe_psql($db, qq{DELETE FROM "App Users" WHERE "Id" = '$one'});
 	is($node->safe_psql($db, 'SELECT DISTINCT user_id FROM narvik_sessions'), $two, "$how: they go with him");
 	is($app->("SELECT narvik_create_session('$one')"), '23503', "$how: who is gone logs in no more");
-	is($app->(q{BEGIN; SELECT narvik_authenticate('token-2'); SELECT user_id FROM notes; COMMIT; SELECT count(*) FROM notes}),
+	is( $app->(q{BEGIN; SELECT narvik_authenticate('token-2'); SELECT user_id FROM notes; COMMIT; SELECT count(*) FROM notes}),
 		"$two\n$two\n0", "$how: policies by identity hold");
 	is($app->('SELECT count(*) FROM narvik_sessions'), '42501', "$how: the table is closed");
 	is($app->('SELECT narvik_grant(\'app\')'), '42501', "$how: the application grants nothing");
-	is($app->("SELECT user_id FROM narvik_validate_session('token-2')", q{'Odd "App"'}), $two, "$how: a role with an odd name was granted it");
+	is( $app->("SELECT user_id FROM narvik_validate_session('token-2')", q{'Odd "App"'}), $two,
+		"$how: a role with an odd name was granted it");
 	is($app->("SELECT narvik_validate_session('token-2')", 'former'), '42501', "$how: a role it was revoked from has it not");
 	is( $node->safe_psql($db, qq{SELECT narvik_unlink_users(); SELECT user_id FROM narvik_create_session('$nobody')}),
 		"\n$nobody", "$how: the link can be undone");

@@ -13,7 +13,7 @@ use warnings;
 
 use Exporter 'import';
 use File::Basename qw(basename);
-use IPC::Run ();
+use IPC::Run       ();
 use PostgreSQL::Test::Utils;
 use Test::More;
 
@@ -93,8 +93,7 @@ sub run_page
 			next;
 		}
 		my @together = ($commands[$i]);
-		push @together, $commands[ ++$i ]
-		  while $i < $#commands && $parts[ $commands[ $i + 1 ] ][0] eq 'sql';
+		push @together, $commands[ ++$i ] while $i < $#commands && $parts[ $commands[ $i + 1 ] ][0] eq 'sql';
 		@answer{@together} = answers_of_sql($node->connstr($database), map { $parts[$_][1] } @together);
 	}
 

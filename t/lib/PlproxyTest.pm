@@ -40,7 +40,8 @@ sub run_script
 {
 	my ($node, $database, $script, @arguments) = @_;
 	my ($out, $err) = ('', '');
-	IPC::Run::run([ 'psql', '-XAtq', '-d', $node->connstr($database), '-f', "$examples/$script.sql", @arguments ],
+	IPC::Run::run(
+		[ 'psql', '-XAtq', '-d', $node->connstr($database), '-f', "$examples/$script.sql", @arguments ],
 		'>', \$out, '2>', \$err);
 	return $err;
 }
@@ -59,7 +60,8 @@ sub add_router
 {
 	my ($node, $database, $shards) = @_;
 	$node->safe_psql('postgres', "CREATE DATABASE $database");
-	my $err = run_script($node, $database, 'router',
+	my $err = run_script(
+		$node, $database, 'router',
 		'-v', 'shards={' . join(',', map { '"' . address($node, "shard$_") . '"' } 0 .. $shards - 1) . '}');
 	die $err if $err;
 	$node->safe_psql('postgres', "ALTER DATABASE $database SET search_path = public, narvik");
@@ -83,7 +85,8 @@ sub outcome
 	my ($node, $database, $sql, @options) = @_;
 	my ($out, $err) = ('', '');
 	my $script = "\\set VERBOSITY sqlstate\nSET client_min_messages = error;\n$sql";
-	IPC::Run::run([ 'psql', '-XAtq', '-d', $node->connstr($database), @options, '-f', '-' ],
+	IPC::Run::run(
+		[ 'psql', '-XAtq', '-d', $node->connstr($database), @options, '-f', '-' ],
 		'<', \$script, '>', \$out, '2>&1');
 	$out =~ s/^psql:\S+: //mg;
 	chomp $out;

@@ -25,7 +25,9 @@ sub purging_server
 	my $node = PostgreSQL::Test::Cluster->new($name);
 	$node->init(%init);
 	$node->append_conf(
-		'postgresql.conf', join("\n",
+		'postgresql.conf',
+		join(
+			"\n",
 			"shared_preload_libraries = 'narvik'",
 			"narvik.purge_interval = 1s",
 			"log_line_prefix = '%m [%p] %b '",
@@ -93,25 +95,26 @@ sub wait_for_visits
 {
 	my ($node, $database, $visits) = @_;
 	my $runs = purge_stats($node, $database, 'purge_runs') + 1 + $visits;
-	$node->poll_query_until($database,
-		"SELECT purge_runs >= $runs OR NOT pg_reload_conf() FROM narvik_stats")
-	  or die "no visit to $database";
+	$node->poll_query_until(
+		$database,
+		"SELECT purge_runs >= $runs OR NOT pg_reload_conf() FROM narvik_stats") or die "no visit to $database";
 	return;
 }
 
 sub pids_of
 {
 	my ($node, $backend_type) = @_;
-	return split /\n/, $node->safe_psql('postgres',
+	return split /\n/, $node->safe_psql(
+		'postgres',
 		"SELECT pid FROM pg_stat_activity WHERE backend_type = '$backend_type'");
 }
 
 sub launcher_pid
 {
 	my ($node) = @_;
-	$node->poll_query_until('postgres',
-		"SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'narvik launcher'")
-	  or die 'no launcher';
+	$node->poll_query_until(
+		'postgres',
+		"SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'narvik launcher'") or die 'no launcher';
 	return (pids_of($node, 'narvik launcher'))[0];
 }
 
@@ -119,8 +122,7 @@ sub launcher_pid
 sub wait_for_worker
 {
 	my ($node, $database) = @_;
-	my $condition = "backend_type = 'narvik purge worker' AND datname = '$database'"
-	  . " AND query = 'purging expired sessions'";
+	my $condition = "backend_type = 'narvik purge worker' AND datname = '$database'" . " AND query = 'purging expired sessions'";
 	for (1 .. 100 * $PostgreSQL::Test::Utils::timeout_default)
 	{
 		my $pid = $node->safe_psql('postgres', "SELECT pid FROM pg_stat_activity WHERE $condition");

@@ -16,47 +16,32 @@ our @EXPORT = qw(processes_of kill_postmaster kill_server start_again);
 sub processes_of
 {
 	my ($node) = @_;
-	my $postmaster = $node->{_pid};
-	my @pids;
-	foreach my $path (glob '/proc/[0-9]*/stat')
-	{
-		open my $file, '<', $path or next;
-		my $stat = <$file> // next;
-		push @pids, $1 if $stat =~ /^(\d+) \(.*\) \S (\d+) /s && $2 == $postmaster;
-	}
-	return @pids;
+	my @stats = map {
+		eval { slurp_file($_) }
+		  // ()
+	} glob '/proc/[0-9]*/stat';
+	return map { /^(\d+) \(.*\) \S $node->{_pid} /s ? $1 : () } @stats;
 }
 
 # The others notice, end what they do and exit.
 sub kill_postmaster
 {
-	my ($node) = @_;
+	my ($node, $signal) = @_;
 	my @children = processes_of($node);
 	$node->kill9;
-	wait_for_end(@children);
+	kill 'KILL', @children if $signal;
+	my $until = time + $PostgreSQL::Test::Utils::timeout_default;
+	while (grep { kill 0, $_ } @children)
+	{
+		die "processes stay: @children" if time > $until;
+		sleep 0.02;
+	}
 	return;
 }
 
 sub kill_server
 {
-	my ($node) = @_;
-	my @children = processes_of($node);
-	$node->kill9;
-	kill 'KILL', @children;
-	wait_for_end(@children);
-	return;
-}
-
-sub wait_for_end
-{
-	my @pids = @_;
-	my $until = time + $PostgreSQL::Test::Utils::timeout_default;
-	while (grep { kill 0, $_ } @pids)
-	{
-		die "processes stay: @pids" if time > $until;
-		sleep 0.02;
-	}
-	return;
+	return kill_postmaster(@_, 'KILL');
 }
 
 # A process that was forked in the moment of death may still hold the shared

@@ -30,10 +30,10 @@ sub new
 	my ($class) = @_;
 	my $self = {
 		dir => PostgreSQL::Test::Utils::tempdir(),
-		sessions => {},    # user => session, as acknowledged
-		dead => {},        # token => user
-		ended => {},       # user => 1
-		pending => [],     # operations of which nobody knows
+		sessions => {},        # user => session, as acknowledged
+		dead => {},            # token => user
+		ended => {},           # user => 1
+		pending => [],         # operations of which nobody knows
 		acknowledged => {},    # operation => how many
 		failed => {},          # SQLSTATE => how many
 		happened => 0,         # of those that nobody knew of
@@ -49,7 +49,8 @@ sub connect_to
 {
 	my ($connstr, $pooled) = @_;
 	my $dsn = 'dbi:Pg:' . join(';', split ' ', $connstr =~ s/'//gr);
-	return DBI->connect($dsn, '', '',
+	return DBI->connect(
+		$dsn, '', '',
 		{   RaiseError => 1, PrintError => 0, PrintWarn => 0, AutoCommit => 1, AutoInactiveDestroy => 1,
 			pg_server_prepare => $pooled ? 0 : 1 });
 }
@@ -101,7 +102,7 @@ sub collect
 		{
 			my $entry = $json->decode($line);
 			my $kind = $entry->{kind};
-			if ($kind eq 'begin') { $begun{ $entry->{n} } = $entry }
+			if    ($kind eq 'begin') { $begun{ $entry->{n} } = $entry }
 			elsif ($kind eq 'wrong') { push @{ $self->{wrong} }, $entry->{text} }
 			else
 			{
@@ -124,12 +125,20 @@ sub collect
 sub apply
 {
 	my ($self, $changes, $dead) = @_;
+	change($self->{sessions}, $changes);
+	$self->{ended}{$_} = 1 foreach grep { !$changes->{$_} } keys %$changes;
+	$self->{dead}{$_} = 1 foreach @{ $dead // [] };
+	return;
+}
+
+sub change
+{
+	my ($sessions, $changes) = @_;
 	foreach my $user (keys %$changes)
 	{
-		if ($changes->{$user}) { $self->{sessions}{$user} = $changes->{$user} }
-		else { delete $self->{sessions}{$user}; $self->{ended}{$user} = 1 }
+		if ($changes->{$user}) { $sessions->{$user} = $changes->{$user} }
+		else { delete $sessions->{$user} }
 	}
-	$self->{dead}{$_} = 1 foreach @{ $dead // [] };
 	return;
 }
 
@@ -160,7 +169,8 @@ sub table_rows
 	my ($dbh) = @_;
 	my %rows;
 	$dbh->do("SET LOCAL enable_$_ = off") foreach qw(indexscan indexonlyscan bitmapscan);
-	my $all = $dbh->selectall_arrayref(q{
+	my $all = $dbh->selectall_arrayref(
+		q{
 		SELECT user_id, encode(id, 'hex') AS id, (extract(epoch FROM expires_at) * 1000000)::bigint AS expires,
 			data->>'n' AS n, purge_hour = floor(extract(epoch FROM expires_at) / 3600) AS whole
 		FROM narvik_sessions}, { Slice => {} });
@@ -210,15 +220,8 @@ sub take_over
 	my $old = $self->{sessions}{$user};
 	my $row = $rows && $rows->[0];
 	my $same = $old && $row && $old->{id} eq $row->{id};
-	$self->{dead}{ $old->{token} } = 1 if $old && $old->{token} && !$same;
-	if ($row)
-	{
-		$self->{sessions}{$user} = { map { $_ => $row->{$_} } qw(id expires n) };
-		$self->{sessions}{$user}{token} = $old->{token} if $same;
-		return;
-	}
-	delete $self->{sessions}{$user};
-	$self->{ended}{$user} = 1;
+	my $new = $row && { (map { $_ => $row->{$_} } qw(id expires n)), $same ? (token => $old->{token}) : () };
+	$self->apply({ $user => $new }, $old && $old->{token} && !$same ? [ $old->{token} ] : []);
 	return;
 }
 
@@ -242,24 +245,20 @@ sub compare
 sub token_violations
 {
 	my ($self, $dbh) = @_;
-	my %alive = map { $_->[1]{token} ? ($_->[1]{token} => [@$_]) : () }
-	  map { [ $_, $self->{sessions}{$_} ] } keys %{ $self->{sessions} };
-	my $answers = $dbh->selectall_hashref(q{
+	my $sessions = $self->{sessions};
+	my %alive = map { $sessions->{$_}{token} ? ($sessions->{$_}{token} => $_) : () } keys %$sessions;
+	my $answers = $dbh->selectall_hashref(
+		q{
 		SELECT t.token, s.id, s.user_id, s.new OR s.extended AS written FROM unnest($1::text[]) AS t (token)
 		LEFT JOIN LATERAL narvik_validate_session(t.token) AS s ON true}, 'token', {}, [ keys %alive, keys %{ $self->{dead} } ]);
-	my @wrong;
+	my @wrong = map { "a dead token is valid, of $answers->{$_}{user_id}" } grep { $answers->{$_}{id} } sort keys %{ $self->{dead} };
 	foreach my $token (sort keys %alive)
 	{
-		my ($user, $session) = @{ $alive{$token} };
-		my $answer = $answers->{$token};
+		my ($user, $answer) = ($alive{$token}, $answers->{$token});
 		push @wrong, "the token of $user is not valid" unless $answer->{id};
 		push @wrong, "the token of $user finds another session"
-		  if $answer->{id} && ($answer->{user_id} ne $user || $answer->{id} ne $session->{id});
+		  if $answer->{id} && ($answer->{user_id} ne $user || $answer->{id} ne $sessions->{$user}{id});
 		push @wrong, "the token of $user was written to in a read-only transaction" if $answer->{written};
-	}
-	foreach my $token (sort keys %{ $self->{dead} })
-	{
-		push @wrong, "a dead token is valid, of $answers->{$token}{user_id}" if $answers->{$token}{id};
 	}
 	return @wrong;
 }
@@ -274,10 +273,11 @@ sub index_violations
 	my ($dbh) = @_;
 	my @wrong;
 	my $one = sub { ($dbh->selectrow_array($_[0]))[0] };
-	push @wrong, "amcheck, table: $_" foreach @{
-		$dbh->selectcol_arrayref(q{SELECT msg FROM verify_heapam('narvik_sessions', check_toast => true)}) };
+	push @wrong, "amcheck, table: $_"
+	  foreach @{ $dbh->selectcol_arrayref(q{SELECT msg FROM verify_heapam('narvik_sessions', check_toast => true)}) };
 
-	my $btrees = $dbh->selectcol_arrayref(q{
+	my $btrees = $dbh->selectcol_arrayref(
+		q{
 		SELECT indexrelid::regclass::text FROM pg_index
 		JOIN pg_class AS c ON c.oid = indexrelid JOIN pg_am AS a ON a.oid = c.relam
 		WHERE indrelid = 'narvik_sessions'::regclass AND amname = 'btree'});
@@ -290,7 +290,8 @@ sub index_violations
 	}
 
 	$dbh->do("SET LOCAL enable_$_ = off") foreach qw(indexscan indexonlyscan bitmapscan);
-	my $unfound = $one->(q{
+	my $unfound = $one->(
+		q{
 		SELECT count(*) FROM narvik_sessions AS s
 		WHERE NOT EXISTS (SELECT FROM narvik_fetch_session(encode(s.id, 'hex')) AS f
 						  WHERE f.id = encode(s.id, 'hex') AND f.user_id = s.user_id AND f.expires_at = s.expires_at)});
@@ -299,7 +300,8 @@ sub index_violations
 	push @wrong, "$twice ids that are there twice" if $twice;
 	$dbh->do("SET LOCAL enable_$_ = on") foreach qw(indexscan indexonlyscan bitmapscan);
 
-	my $astray = $one->(q{
+	my $astray = $one->(
+		q{
 		SELECT count(*) FROM generate_series(1, pg_relation_size('narvik_sessions_id_excl') / current_setting('block_size')::int - 1) AS b,
 			LATERAL (SELECT get_raw_page('narvik_sessions_id_excl', 'main', b) AS page OFFSET 0) AS p,
 			LATERAL hash_page_items(CASE WHEN hash_page_type(page) IN ('bucket', 'overflow') THEN page END) AS i
@@ -317,14 +319,13 @@ sub index_violations
 sub summary
 {
 	my ($self) = @_;
-	my $all = 0;
-	my ($done, $failed) = @{$self}{qw(acknowledged failed)};
-	$all += $_ foreach values %$done;
-	return "$all operations acknowledged ("
-	  . join(', ', map { "$_ $done->{$_}" } sort keys %$done) . '); '
-	  . ($self->{happened} + $self->{vanished})
-	  . " under way when the connection broke ($self->{happened} happened, $self->{vanished} did not); "
-	  . (%$failed ? 'failed: ' . join(', ', map { "$_ $failed->{$_}" } sort keys %$failed) . '; ' : '')
+	my %counts = map {
+		my $counts = $self->{$_};
+		($_ => join ', ', map { "$_ $counts->{$_}" } sort keys %$counts)
+	} qw(acknowledged failed);
+	return
+		"operations acknowledged: $counts{acknowledged}; failed: $counts{failed}; "
+	  . "under way when the connection broke: $self->{happened} happened, $self->{vanished} did not; "
 	  . keys(%{ $self->{sessions} })
 	  . ' sessions live, '
 	  . keys(%{ $self->{dead} })

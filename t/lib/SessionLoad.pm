@@ -6,13 +6,11 @@ package SessionLoad;
 use strict;
 use warnings;
 
-use Digest::SHA qw(sha256_hex);
-use POSIX ();
+use Digest::SHA             qw(sha256_hex);
+use POSIX                   ();
 use PostgreSQL::Test::Utils ();
 use SessionJournal;
 use Time::HiRes qw(sleep time);
-
-my $day = 86_400 * 1_000_000;
 
 # start($journal, connstr => ..., options):
 #	clients		how many, 8
@@ -31,8 +29,7 @@ sub start
 		settings => [],
 		allow => [],
 		clients => 8,
-		%how
-	  },
+		%how },
 	  __PACKAGE__;
 	foreach my $client (1 .. $self->{clients})
 	{
@@ -65,15 +62,12 @@ sub wait_for
 sub finish
 {
 	my ($self) = @_;
-	open my $file, '>', $self->{stop} or die "$self->{stop}: $!";
-	close $file;
-	my $bad = 0;
+	PostgreSQL::Test::Utils::append_to_file($self->{stop}, '');
 	foreach my $pid (splice @{ $self->{pids} })
 	{
 		waitpid($pid, 0);
-		$bad++ if $?;
+		die 'a client died' if $?;
 	}
-	die "$bad clients died" if $bad;
 	$self->{journal}->collect;
 	return;
 }
@@ -83,20 +77,16 @@ sub finish
 sub run
 {
 	my ($self, $client) = @_;
-	my $journal = $self->{journal};
-	srand();
-	my $file = $journal->open_for_client($client);
-	my $known = $journal->{sessions};
+	my $file = $self->{journal}->open_for_client($client);
+	my $known = $self->{journal}{sessions};
+	# Its sessions are those whose token is known.
 	my $c = {
+		%$self,
 		client => $client,
-		load => $self->{load},
-		contended => $self->{contended},
-		n => 0,
-		# Those whose token is known.
-		sessions => { map { $_ => $known->{$_} } grep { /^c$client-/ && $known->{$_}{token} } keys %$known },
-		dead => []
-	};
-	my $dbh;
+		dead => [],
+		sessions => { map { $_ => $known->{$_} } grep { /^c$client-/ && $known->{$_}{token} } keys %$known } };
+	my ($dbh, $n);
+	srand();
 	until (-e $self->{stop})
 	{
 		$dbh //= $self->connected;
@@ -106,37 +96,35 @@ sub run
 			sleep 0.02;
 			next;
 		}
-		my $op = next_op($c);
-		my %id = (n => ++$c->{n}, op => $op->{op});
-		SessionJournal::note($file, 'begin', %id, changes => $op->{guess});
-		my $answer = eval { $op->{run}->($dbh) };
+		my ($op, $guess, $do) = next_op($c);
+		my %id = (n => ++$n, op => $op);
+		SessionJournal::note($file, 'begin', %id, changes => $guess);
+		my ($changes, @dead) = eval { $do->($dbh) };
 		my ($error, $state) = ($@, $dbh->state);
 		# DBD::Pg keeps to itself with which state a commit failed.
-		$state = '57014' if !$answer && $error =~ /^DBD::Pg::db commit failed: ERROR:  canceling statement due to/;
-		if ($answer)
+		$state = '57014' if !$changes && $error =~ /^DBD::Pg::db commit failed: ERROR:  canceling statement due to/;
+		if ($changes)
 		{
-			SessionJournal::note($file, 'ack', %id, %$answer);
-			remember($c, $answer);
+			SessionJournal::note($file, 'ack', %id, changes => $changes, dead => \@dead);
+			SessionJournal::change($c->{sessions}, $changes);
+			push @{ $c->{dead} }, @dead;
 		}
-		elsif (!$state || $state eq '00000')
+		elsif ($state && $state ne '00000' && ($state =~ /^(08|57P|S8006|22000)/ || !$dbh->ping))
 		{
-			# Not the server's error, but that of its answer.
-			eval { $dbh->rollback } unless $dbh->{AutoCommit};
-			SessionJournal::note($file, 'wrong', text => "$id{op}: $error");
-			set_aside($c, $op);
-		}
-		elsif ($state =~ /^(08|57P|S8006|22000)/ || !$dbh->ping)
-		{
+			# Nobody knows what became of them.
+			delete @{ $c->{sessions} }{ keys %$guess };
 			eval { $dbh->disconnect };
 			undef $dbh;
-			set_aside($c, $op);
 			last unless $self->{reconnect};
 		}
 		else
 		{
+			# Without a state the error is not the server's, but that of its answer.
+			my $told = $state && $state ne '00000';
 			eval { $dbh->rollback } unless $dbh->{AutoCommit};
-			SessionJournal::note($file, 'fail', %id, state => $state);
-			SessionJournal::note($file, 'wrong', text => "$id{op}: $state $error") unless grep { $_ eq $state } @{ $self->{allow} };
+			SessionJournal::note($file, 'fail', %id, state => $state) if $told;
+			SessionJournal::note($file, 'wrong', text => "$op: $state $error") unless $told && grep { $_ eq $state } @{ $self->{allow} };
+			delete @{ $c->{sessions} }{ keys %$guess } unless $told;
 		}
 	}
 	return;
@@ -146,65 +134,37 @@ sub connected
 {
 	my ($self) = @_;
 	my $dbh = eval { SessionJournal::connect_to($self->{connstr}, $self->{pooled}) } or return;
-	foreach my $setting (@{ $self->{settings} })
-	{
-		eval { $dbh->do($setting) } or return;
-	}
-	return $dbh;
-}
-
-sub remember
-{
-	my ($c, $answer) = @_;
-	my $changes = $answer->{changes};
-	foreach my $user (keys %$changes)
-	{
-		if ($changes->{$user}) { $c->{sessions}{$user} = $changes->{$user} }
-		else { delete $c->{sessions}{$user} }
-	}
-	push @{ $c->{dead} }, @{ $answer->{dead} // [] };
-	return;
-}
-
-# Nobody knows what became of them.
-sub set_aside
-{
-	my ($c, $op) = @_;
-	delete $c->{sessions}{$_} foreach keys %{ $op->{guess} };
-	return;
+	return (eval { $dbh->do($_) foreach @{ $self->{settings} }; 1 }) ? $dbh : undef;
 }
 
 # ---- operations -------------------------------------------------------------
 #
-# Each is its name, what it may change until the answer is there, and how it is
-# done: by a function that returns what it did change and which tokens it ended,
-# or dies.
+# Each takes a client and a user of its own, and returns what it may change until
+# the answer is there, and how it is done: by a function that returns what it did
+# change and which tokens it ended, or dies.
 
 my %share = (
 	create => 10, save => 10, validate => 15, validate_dead => 5, extend => 20, make_due => 8,
 	rotate => 12, invalidate => 10, logout => 4, change_data => 6, swap => 6, roll_back => 4);
 my @shares = map { ($_) x $share{$_} } sort keys %share;
-my %needs_no_session = map { $_ => 1 } qw(create save);
 
+# Its name, and what it returned.
 sub next_op
 {
 	my ($c) = @_;
 	my @users = keys %{ $c->{sessions} };
 	my $op = $shares[ rand @shares ];
-	$op = 'create' if @users < 5 && !$needs_no_session{$op};
-	$op = 'invalidate' if @users > 60 && $needs_no_session{$op};
-	my $user = $users[ rand @users ] if @users;
+	$op = 'create' if @users < 5 && $op ne 'save' || $op eq 'validate_dead' && !@{ $c->{dead} };
+	$op = 'invalidate' if @users > 60 && $op =~ /^(create|save)$/;
 	if ($op eq 'extend' || $op eq 'validate')
 	{
 		# A session is due once half of its thirty days are over.
-		my @due = grep { $c->{sessions}{$_}{expires} < (time + 14 * 86_400) * 1_000_000 } @users;
-		$op = 'save' if $op eq 'extend' && !@due;
-		$user = $due[ rand @due ] if $op eq 'extend';
-		return validate($c, $user) if $op eq 'validate';
+		my %due = map { $_ => $c->{sessions}{$_}{expires} < (time + 15 * 86_400) * 1_000_000 } @users;
+		@users = grep { $op eq 'extend' ? $due{$_} : !$due{$_} } @users;
+		$op = 'save' unless @users;
 	}
-	$op = 'create' if $op eq 'validate_dead' && !@{ $c->{dead} };
-	my $make = __PACKAGE__->can($op);
-	return $make->($c, $user);
+	my $user = @users ? $users[ rand @users ] : undef;
+	return ($op, __PACKAGE__->can($op)->($c, $user, $user && $c->{sessions}{$user}));
 }
 
 sub new_user
@@ -215,230 +175,176 @@ sub new_user
 
 sub new_token
 {
-	my @letters = ('a' .. 'z', '2' .. '7');
-	return join '', map { $letters[ rand @letters ] } 1 .. 32;
+	return join '', map { ('a' .. 'z', '2' .. '7')[ rand 32 ] } 1 .. 32;
+}
+
+sub soon
+{
+	return (int(time) + 10 * 86_400) * 1_000_000;
 }
 
 # A session's row, or death: of this user and no other.
 sub the_row
 {
-	my ($dbh, $user, $sql, @values) = @_;
-	my $rows = $dbh->selectall_arrayref($dbh->prepare_cached($sql), { Slice => {} }, @values);
+	my ($dbh, $user, $call, @values) = @_;
+	my $rows = $dbh->selectall_arrayref(
+		$dbh->prepare_cached("SELECT *, (extract(epoch FROM expires_at) * 1000000)::bigint AS expires FROM narvik_$call"),
+		{ Slice => {} }, @values);
 	die @$rows . " rows for $user\n" if @$rows != 1;
 	die "the session of another for $user\n" if $rows->[0]{user_id} ne $user;
 	return $rows->[0];
 }
 
-my $columns = 'id, user_id, extended, (extract(epoch FROM expires_at) * 1000000)::bigint AS expires';
+# All is known before but whether the server says yes.
+sub told
+{
+	my ($changes, $dead, $sql, @values) = @_;
+	return (
+		$changes,
+		sub {
+			my ($dbh) = @_;
+			my ($answer) = $dbh->selectrow_array($dbh->prepare_cached("SELECT $sql"), {}, @values);
+			die join(' ', keys %$changes) . ": answered no\n" unless $answer;
+			return ($changes, @$dead);
+		});
+}
+
+# A new token, that only the server knows before.
+sub created
+{
+	my ($user, $expires, $n, $old, @call) = @_;
+	return (
+		{ $user => { id => '?', expires => $expires, n => $n } },
+		sub {
+			my $row = the_row($_[0], $user, @call);
+			return ({ $user => { n => $n, map { $_ => $row->{$_} } qw(token id expires) } }, $old ? $old->{token} : ());
+		});
+}
 
 sub create
 {
-	my ($c) = @_;
-	my $user = new_user($c);
-	return {
-		op => 'create',
-		guess => { $user => { id => '?', expires => '?', n => 0 } },
-		run => sub {
-			my $row = the_row($_[0], $user, "SELECT token, $columns FROM narvik_create_session(?, ?)", $user, '{"n": 0}');
-			return { changes => { $user => { n => 0, map { $_ => $row->{$_} } qw(token id expires) } } };
-		}
-	};
+	my $user = new_user($_[0]);
+	return created($user, '?', 0, undef, 'create_session(?, ?)', $user, '{"n": 0}');
+}
+
+sub rotate
+{
+	my ($c, $user, $old) = @_;
+	return created($user, $old->{expires}, $old->{n}, $old, 'rotate_session(?)', $old->{token});
+}
+
+# The client sees the new token, which never comes to life.
+sub roll_back
+{
+	my ($c, $user, $old) = @_;
+	return (
+		{},
+		sub {
+			my ($dbh) = @_;
+			$dbh->begin_work;
+			my $row = the_row($dbh, $user, 'rotate_session(?)', $old->{token});
+			$dbh->rollback;
+			return ({}, $row->{token});
+		});
 }
 
 # Due from the beginning.
-sub saved_session
+sub save_as
 {
-	my $token = new_token();
-	return { token => $token, id => sha256_hex($token), n => 0, expires => (int(time) + 10 * 86_400) * 1_000_000 };
+	my ($user, $session) = @_;
+	return told(
+		{ $user => $session }, [],
+		q{narvik_save_session(?, ?, to_timestamp(?), '{"n": 0}') IS NOT NULL},
+		$session->{id}, $user, $session->{expires} / 1_000_000);
 }
 
 sub do_save
 {
 	my ($dbh, $user, $session) = @_;
-	$dbh->selectrow_array($dbh->prepare_cached('SELECT narvik_save_session(?, ?, to_timestamp(?), ?)'),
-		{}, $session->{id}, $user, $session->{expires} / 1_000_000, '{"n": 0}');
-	return;
+	return (save_as($user, $session))[1]->($dbh);
 }
 
 sub save
 {
-	my ($c) = @_;
-	my $user = new_user($c);
-	my $session = saved_session();
-	my $changes = { $user => $session };
-	return { op => 'save', guess => $changes, run => sub { do_save($_[0], $user, $session); return { changes => $changes } } };
+	my $token = new_token();
+	return save_as(new_user($_[0]), { token => $token, id => sha256_hex($token), n => 0, expires => soon() });
 }
 
 sub validate
 {
-	my ($c, $user) = @_;
-	my $old = $c->{sessions}{$user};
-	return extend($c, $user) if $old->{expires} < (time + 16 * 86_400) * 1_000_000;
-	return {
-		op => 'validate',
-		guess => {},
-		run => sub {
-			my $row = the_row($_[0], $user, "SELECT $columns FROM narvik_validate_session(?)", $old->{token});
+	my ($c, $user, $old) = @_;
+	return (
+		{},
+		sub {
+			my $row = the_row($_[0], $user, 'validate_session(?)', $old->{token});
 			die "$user: other than it was\n" if $row->{extended} || $row->{id} ne $old->{id} || $row->{expires} != $old->{expires};
-			return { changes => {} };
-		}
-	};
+			return {};
+		});
 }
 
 sub extend
 {
-	my ($c, $user) = @_;
-	my $old = $c->{sessions}{$user};
-	return {
-		op => 'extend',
-		guess => { $user => { %$old, expires => '?' } },
-		run => sub {
-			my $row = the_row($_[0], $user, "SELECT $columns FROM narvik_validate_session(?)", $old->{token});
-			return { changes => {} } if $c->{contended} && !$row->{extended} && $row->{expires} == $old->{expires};
+	my ($c, $user, $old) = @_;
+	return (
+		{ $user => { %$old, expires => '?' } },
+		sub {
+			my $row = the_row($_[0], $user, 'validate_session(?)', $old->{token});
+			return {} if $c->{contended} && !$row->{extended} && $row->{expires} == $old->{expires};
 			die "$user: not extended\n" unless $row->{extended} && $row->{expires} > $old->{expires};
-			return { changes => { $user => { %$old, expires => $row->{expires} } } };
-		}
-	};
+			return { $user => { %$old, expires => $row->{expires} } };
+		});
 }
 
 sub validate_dead
 {
 	my ($c) = @_;
 	my $token = $c->{dead}[ rand @{ $c->{dead} } ];
-	return {
-		op => 'validate_dead',
-		guess => {},
-		run => sub {
-			my $rows = $_[0]->selectall_arrayref($_[0]->prepare_cached('SELECT user_id FROM narvik_validate_session(?)'), {}, $token);
-			die "a dead token is valid, of $rows->[0][0]\n" if @$rows;
-			return { changes => {} };
-		}
-	};
-}
-
-sub must_be_true
-{
-	my ($dbh, $what, $sql, @values) = @_;
-	my ($answer) = $dbh->selectrow_array($dbh->prepare_cached($sql), {}, @values);
-	die "$what: answered no\n" unless $answer;
-	return;
+	return told({}, [], 'NOT EXISTS (SELECT FROM narvik_validate_session(?))', $token);
 }
 
 sub make_due
 {
-	my ($c, $user) = @_;
-	my $changes = { $user => { %{ $c->{sessions}{$user} }, expires => (int(time) + 10 * 86_400) * 1_000_000 } };
-	my $new = $changes->{$user};
-	return {
-		op => 'make_due',
-		guess => $changes,
-		run => sub {
-			must_be_true($_[0], $user, 'SELECT narvik_update_session_expiry(?, to_timestamp(?))', $new->{id}, $new->{expires} / 1_000_000);
-			return { changes => $changes };
-		}
-	};
-}
-
-my $rotate_sql = "SELECT token, $columns FROM narvik_rotate_session(?)";
-
-sub rotate
-{
-	my ($c, $user) = @_;
-	my $old = $c->{sessions}{$user};
-	return {
-		op => 'rotate',
-		guess => { $user => { id => '?', expires => $old->{expires}, n => $old->{n} } },
-		run => sub {
-			my $row = the_row($_[0], $user, $rotate_sql, $old->{token});
-			return {
-				changes => { $user => { n => $old->{n}, map { $_ => $row->{$_} } qw(token id expires) } },
-				dead => [ $old->{token} ]
-			};
-		}
-	};
+	my ($c, $user, $old) = @_;
+	my $expires = soon();
+	return told(
+		{ $user => { %$old, expires => $expires } }, [],
+		'narvik_update_session_expiry(?, to_timestamp(?))', $old->{id}, $expires / 1_000_000);
 }
 
 sub invalidate
 {
-	my ($c, $user) = @_;
-	my $old = $c->{sessions}{$user};
-	my %answer = (changes => { $user => undef }, dead => [ $old->{token} ]);
-	return {
-		op => 'invalidate',
-		guess => $answer{changes},
-		run => sub {
-			must_be_true($_[0], $user, 'SELECT narvik_invalidate_session(?)', $old->{id});
-			return \%answer;
-		}
-	};
+	my ($c, $user, $old) = @_;
+	return told({ $user => undef }, [ $old->{token} ], 'narvik_invalidate_session(?)', $old->{id});
 }
 
 sub logout
 {
-	my ($c, $user) = @_;
-	my $op = invalidate($c, $user);
-	my $token = $c->{sessions}{$user}{token};
-	$op->{op} = 'logout';
-	$op->{run} = sub {
-		must_be_true($_[0], $user, 'SELECT narvik_delete_sessions_for_user(?) = 1', $user);
-		return { changes => $op->{guess}, dead => [$token] };
-	};
-	return $op;
+	my ($c, $user, $old) = @_;
+	return told({ $user => undef }, [ $old->{token} ], 'narvik_delete_sessions_for_user(?) = 1', $user);
 }
 
 sub change_data
 {
-	my ($c, $user) = @_;
-	my $old = $c->{sessions}{$user};
+	my ($c, $user, $old) = @_;
 	my $n = $old->{n} + 1;
-	my $changes = { $user => { %$old, n => $n } };
-	return {
-		op => 'change_data',
-		guess => $changes,
-		run => sub {
-			must_be_true($_[0], $user, q{SELECT (narvik_update_session_data(?, ?))->>'n' = ?}, $old->{id}, qq({"n": $n}), $n);
-			return { changes => $changes };
-		}
-	};
+	return told({ $user => { %$old, n => $n } }, [], q{(narvik_update_session_data(?, ?))->>'n' = ?}, $old->{id}, qq({"n": $n}), $n);
 }
 
 # One session ends and another begins, in one transaction.
 sub swap
 {
-	my ($c, $user) = @_;
-	my $end = invalidate($c, $user);
-	my $begin = save($c);
-	my $changes = { %{ $end->{guess} }, %{ $begin->{guess} } };
-	return {
-		op => 'swap',
-		guess => $changes,
-		run => sub {
+	my ($ends, $end, $begins, $begin) = (invalidate(@_), save(@_));
+	my %changes = (%$ends, %$begins);
+	return (
+		\%changes,
+		sub {
 			my ($dbh) = @_;
 			$dbh->begin_work;
-			my $answer = $end->{run}->($dbh);
-			$begin->{run}->($dbh);
+			my (undef, @dead) = $end->($dbh);
+			$begin->($dbh);
 			$dbh->commit;
-			return { changes => $changes, dead => $answer->{dead} };
-		}
-	};
-}
-
-# The client sees the new token, which never comes to life.
-sub roll_back
-{
-	my ($c, $user) = @_;
-	my $old = $c->{sessions}{$user};
-	return {
-		op => 'roll_back',
-		guess => {},
-		run => sub {
-			my ($dbh) = @_;
-			$dbh->begin_work;
-			my $row = the_row($dbh, $user, $rotate_sql, $old->{token});
-			$dbh->rollback;
-			return { changes => {}, dead => [ $row->{token} ] };
-		}
-	};
+			return (\%changes, @dead);
+		});
 }
 
 1;

@@ -117,12 +117,6 @@ disk_fails(int fd, off_t end)
 	return true;
 }
 
-static void *
-next(const char *name)
-{
-	return dlsym(RTLD_NEXT, name);
-}
-
 static size_t
 iov_size(const struct iovec *iov, int n)
 {
@@ -133,40 +127,29 @@ iov_size(const struct iovec *iov, int n)
 	return size;
 }
 
+#define GUARDED(type, name, parameters, arguments, end, failure) \
+type \
+name parameters \
+{ \
+	static type (*real) parameters; \
+	if (!real) \
+		real = dlsym(RTLD_NEXT, #name); \
+	return disk_fails(fd, end) ? failure : real arguments; \
+}
+
 /* Each under both its names; which one a program calls depends on its build. */
-#define GUARDED_PWRITE(name) \
-ssize_t \
-name(int fd, const void *data, size_t size, off_t offset) \
-{ \
-	static ssize_t (*real) (int, const void *, size_t, off_t); \
-	if (!real) \
-		real = next(#name); \
-	return disk_fails(fd, offset + (off_t) size) ? -1 : real(fd, data, size, offset); \
-}
+#define PWRITE(name) \
+GUARDED(ssize_t, name, (int fd, const void *data, size_t size, off_t offset), \
+		(fd, data, size, offset), offset + (off_t) size, -1)
+#define PWRITEV(name) \
+GUARDED(ssize_t, name, (int fd, const struct iovec *iov, int n, off_t offset), \
+		(fd, iov, n, offset), offset + (off_t) iov_size(iov, n), -1)
+#define FALLOCATE(name) \
+GUARDED(int, name, (int fd, off_t offset, off_t len), (fd, offset, len), offset + len, ENOSPC)
 
-#define GUARDED_PWRITEV(name) \
-ssize_t \
-name(int fd, const struct iovec *iov, int n, off_t offset) \
-{ \
-	static ssize_t (*real) (int, const struct iovec *, int, off_t); \
-	if (!real) \
-		real = next(#name); \
-	return disk_fails(fd, offset + (off_t) iov_size(iov, n)) ? -1 : real(fd, iov, n, offset); \
-}
-
-#define GUARDED_FALLOCATE(name) \
-int \
-name(int fd, off_t offset, off_t len) \
-{ \
-	static int (*real) (int, off_t, off_t); \
-	if (!real) \
-		real = next(#name); \
-	return disk_fails(fd, offset + len) ? ENOSPC : real(fd, offset, len); \
-}
-
-GUARDED_PWRITE(pwrite)
-GUARDED_PWRITE(pwrite64)
-GUARDED_PWRITEV(pwritev)
-GUARDED_PWRITEV(pwritev64)
-GUARDED_FALLOCATE(posix_fallocate)
-GUARDED_FALLOCATE(posix_fallocate64)
+PWRITE(pwrite)
+PWRITE(pwrite64)
+PWRITEV(pwritev)
+PWRITEV(pwritev64)
+FALLOCATE(posix_fallocate)
+FALLOCATE(posix_fallocate64)
