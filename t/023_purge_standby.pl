@@ -41,7 +41,7 @@ set_by_reload($primary, 'narvik.purge = on');
 ok(wait_until_purged($primary, 'postgres'), 'purged on the primary');
 ok(wait_until_purged($standby, 'postgres'), 'they are gone on the standby');
 is($standby->safe_psql('postgres', $live), 'alice', 'where the live session is valid');
-is(purge_stats($standby, 'postgres', 'purged, purge_runs, last_purge_at IS NULL'),
+is( purge_stats($standby, 'postgres', 'purged, purge_runs, last_purge_at IS NULL'),
 	'0|0|t', 'which counts no purge of its own');
 
 # ---- promotion --------------------------------------------------------------

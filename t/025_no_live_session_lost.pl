@@ -73,7 +73,8 @@ sub lost_after
 {
 	my ($name, $seconds) = @_;
 	$node->safe_psql('postgres', 'TRUNCATE lost, answers');
-	$node->pgbench("--no-vacuum --client=8 --jobs=2 --time=$seconds",
+	$node->pgbench(
+		"--no-vacuum --client=8 --jobs=2 --time=$seconds",
 		0, [qr/number of transactions actually processed/], [qr/^(?!.*(?:ERROR|aborted))/s],
 		"$name: no client met an error", { map { s/025/025_$name/r => $scripts{$_} } keys %scripts });
 	return $node->safe_psql(
@@ -91,11 +92,14 @@ is(lost_after('check', 5), '0', 'no live session was lost');
 # ---- it was one -------------------------------------------------------------
 
 cmp_ok(purge_stats($node, 'postgres', 'purged') - $purged, '>', 1000, 'while many were purged');
-cmp_ok($node->safe_psql('postgres', 'SELECT count(*) FROM answers WHERE revived'),
+cmp_ok(
+	$node->safe_psql('postgres', 'SELECT count(*) FROM answers WHERE revived'),
 	'>', 10, 'expired sessions were revived');
-cmp_ok($node->safe_psql('postgres', 'SELECT count(*) FROM answers WHERE NOT revived'),
+cmp_ok(
+	$node->safe_psql('postgres', 'SELECT count(*) FROM answers WHERE NOT revived'),
 	'>', 10, 'and others purged before they could be');
-cmp_ok($node->safe_psql('postgres', 'SELECT count(*) FROM known WHERE expires_at < now()'),
+cmp_ok(
+	$node->safe_psql('postgres', 'SELECT count(*) FROM known WHERE expires_at < now()'),
 	'>', 100, 'live sessions ended meanwhile');
 cmp_ok(purge_stats($node, 'postgres', 'extended'), '>', 10, 'and were extended');
 

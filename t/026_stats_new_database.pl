@@ -15,7 +15,8 @@ use Time::HiRes qw(usleep);
 
 my $library = PostgreSQL::Test::Utils::tempdir() . '/delay.so';
 chomp(my $headers = `pg_config --includedir-server`);
-system_or_bail('cc', '-Wall', '-Wextra', '-Werror', '-fPIC', '-shared', '-O1', '-isystem', $headers,
+system_or_bail(
+	'cc', '-Wall', '-Wextra', '-Werror', '-fPIC', '-shared', '-O1', '-isystem', $headers,
 	"$FindBin::RealBin/lib/delay.c", '-o', $library);
 
 my $node = purging_server('main', "shared_preload_libraries = 'narvik, $library'");

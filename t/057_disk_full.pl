@@ -23,7 +23,8 @@ use Time::HiRes qw(sleep time);
 build_fault();
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init(extra => ['--wal-segsize=1']);
-$node->append_conf('postgresql.conf', q{
+$node->append_conf(
+	'postgresql.conf', q{
 autovacuum = off
 restart_after_crash = off
 min_wal_size = 2MB
@@ -31,7 +32,8 @@ wal_recycle = off
 log_min_messages = warning
 });
 start_with_fault($node);
-$node->safe_psql('postgres',
+$node->safe_psql(
+	'postgres',
 	'CREATE EXTENSION narvik CASCADE; CREATE EXTENSION amcheck; CREATE EXTENSION pageinspect');
 my $connstr = $node->connstr('postgres');
 
@@ -63,12 +65,16 @@ unlike($dbh->errstr, qr/[a-z2-7]{32}/, 'and has no token');
 cmp_ok(scalar @sessions, '>=', 50, 'after ' . @sessions . ' sessions');
 
 my $count = sub { ($dbh->selectrow_array('SELECT count(*) FROM narvik_sessions'))[0] };
-my $valid = sub { ($dbh->selectrow_array('SELECT count(*) FROM unnest($1::text[]) AS t, narvik_validate_session(t)', {}, [ map { $_->{token} } @_ ]))[0] };
+my $valid = sub {
+	($dbh->selectrow_array('SELECT count(*) FROM unnest($1::text[]) AS t, narvik_validate_session(t)', {}, [ map { $_->{token} } @_ ]))[0];
+};
 is($count->(), scalar @sessions, 'as many rows as were acknowledged');
 is($valid->(@sessions), scalar @sessions, 'while it is full every session is valid');
 my @revoked = splice @sessions, 0, @sessions / 2;
-is($dbh->selectrow_array('SELECT count(*) FILTER (WHERE narvik_invalidate_session(i)) FROM unnest($1::text[]) AS i', {}, [ map { $_->{id} } @revoked ]),
-	scalar @revoked, 'sessions can be revoked');
+is( $dbh->selectrow_array(
+		'SELECT count(*) FILTER (WHERE narvik_invalidate_session(i)) FROM unnest($1::text[]) AS i', {}, [ map { $_->{id} } @revoked ]),
+	scalar @revoked,
+	'sessions can be revoked');
 is($valid->(@revoked), 0, 'and are dead');
 $dbh->do('VACUUM narvik_sessions');
 ok($dbh->selectrow_hashref($create), 'once VACUUM was there, their room serves new sessions');
