@@ -4,6 +4,7 @@
 # the tests in t/, which start their own.
 
 MODULE_big = narvik
+# From the top downwards: a module calls those below it, which scripts/lint checks.
 OBJS = \
 	src/narvik.o \
 	src/link_make.o \
@@ -16,19 +17,19 @@ OBJS = \
 	src/cookie_functions.o \
 	src/link_user.o \
 	src/link.o \
+	src/store_write.o \
+	src/store_touch.o \
+	src/store_sweep.o \
 	src/store_list.o \
 	src/store_lock.o \
 	src/store_read.o \
-	src/store_touch.o \
-	src/store_write.o \
-	src/store_sweep.o \
 	src/store_run.o \
 	src/stats.o \
 	src/identity.o \
 	src/relation.o \
+	src/call.o \
 	src/policy.o \
 	src/token.o \
-	src/call.o \
 	src/sql.o \
 	src/cookie.o \
 	src/encoding.o

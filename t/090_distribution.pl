@@ -4,9 +4,9 @@
 use strict;
 use warnings;
 
-use Cwd qw(abs_path);
+use Cwd            qw(abs_path);
 use File::Basename qw(dirname);
-use JSON::PP ();
+use JSON::PP       ();
 use PostgreSQL::Test::Utils;
 use Test::More;
 
@@ -116,7 +116,8 @@ is(first_match('CHANGELOG.md', qr/^## (\S+)/m), $version, 'CHANGELOG.md');
 # The archive of make dist is without debian/.
 is(first_match('debian/changelog', qr/\Anarvik \((.*)-[^-]+\)/), $version, 'debian/changelog')
   if -d "$root/debian";
-is_deeply([ sort keys %{ $meta->{prereqs}{runtime}{requires} } ],
+is_deeply(
+	[ sort keys %{ $meta->{prereqs}{runtime}{requires} } ],
 	[ sort('PostgreSQL', split /, */, first_match('narvik.control', qr/^requires = '(.*)'$/m)) ],
 	'what META.json needs is what narvik.control needs');
 
