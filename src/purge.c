@@ -57,12 +57,13 @@
 #define CATCH_UP_US		INT64CONST(500000)
 
 /*
- * A round may have to pass millions of dead index entries.  If it loses more
- * than this with what it cannot delete, the next one waits so many times as
- * long.
+ * A round may have to pass millions of dead index entries, a microsecond or so
+ * for each.  If these are more than a hundred thousand, the next round waits
+ * for fifty times as long.  Entries count and not the time that they took, or a
+ * busy machine would not be purged.
  */
-#define LOST_MS			100
-#define LOST_TIME_SHARE	50
+#define FEW_ENTRIES		100000
+#define PAUSE_PER_ENTRY_US	50
 #define MAX_ROUND_PAUSE_MS	INT64CONST(3600000)
 
 /*
@@ -336,7 +337,7 @@ delete_batch(Visit *visit)
 	else
 		adapt_batch_size(progress, size, ms);
 	if (deleted == 0)
-		progress->round_lost_ms += ms;
+		progress->round_passed += size;
 	else if (purge_rate > 0)
 		progress->next_batch_us = deleted * USECS_PER_SEC / purge_rate +
 			Max(progress->next_batch_us, began_at * 1000 - CATCH_UP_US);
@@ -349,16 +350,15 @@ static void
 find_more(Visit *visit)
 {
 	NarvikProgress *progress = &visit->progress;
-	int64		began_at = narvik_steady_ms();
 
 	(void) run_batch(visit, 0);
 	if (narvik_store_sweep_is_new(visit->sweep))
 	{
 		progress->round_ended = false;
-		progress->round_lost_ms = 0;
+		progress->round_passed = 0;
 		progress->failed = 0;
 	}
-	progress->round_lost_ms += narvik_steady_ms() - began_at;
+	progress->round_passed += narvik_store_sweep_passed(visit->sweep);
 }
 
 /* ---- a visit ------------------------------------------------------------ */
@@ -412,8 +412,8 @@ end_round(NarvikProgress *progress)
 
 	if (progress->round_ended)
 		return false;
-	if (progress->round_lost_ms > LOST_MS)
-		pause = Min(progress->round_lost_ms * LOST_TIME_SHARE, MAX_ROUND_PAUSE_MS);
+	if (progress->round_passed > FEW_ENTRIES)
+		pause = Min(progress->round_passed * PAUSE_PER_ENTRY_US / 1000, MAX_ROUND_PAUSE_MS);
 	progress->round_ended = true;
 	progress->next_round_ms = narvik_steady_ms() + pause;
 	return progress->failed == 0;

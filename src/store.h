@@ -110,6 +110,7 @@ extern NarvikSweep *narvik_store_begin_sweep(const NarvikPlace *place);
 extern void narvik_store_end_sweep(NarvikSweep *sweep);
 extern const NarvikPlace *narvik_store_sweep_place(const NarvikSweep *sweep);
 extern int	narvik_store_sweep_unseen(const NarvikSweep *sweep);
+extern int64 narvik_store_sweep_passed(const NarvikSweep *sweep);
 extern bool narvik_store_sweep_is_new(const NarvikSweep *sweep);
 extern bool narvik_store_sweep_at_end(const NarvikSweep *sweep);
 extern int64 narvik_store_sweep_skipped(const NarvikSweep *sweep);

@@ -62,6 +62,7 @@ struct NarvikSweep
 	NarvikPlace place;
 	TimestampTz now;			/* the moment that decides */
 	int64		skipped;		/* expired, but locked */
+	int64		passed;			/* entries that the last walk did not take */
 	bool		is_new;			/* the last walk began at the beginning */
 	bool		complete;		/* the last walk came to the end of the index */
 	int			found;
@@ -166,6 +167,13 @@ narvik_store_sweep_unseen(const NarvikSweep *sweep)
 	return sweep->found - sweep->next;
 }
 
+/* How many index entries the last walk came by without use. */
+int64
+narvik_store_sweep_passed(const NarvikSweep *sweep)
+{
+	return sweep->passed;
+}
+
 /* Whether the last walk was the first one through this table. */
 bool
 narvik_store_sweep_is_new(const NarvikSweep *sweep)
@@ -268,6 +276,7 @@ walk(NarvikSweep *sweep, IndexScanDesc scan, int32 end_hour)
 		if (ItemPointerCompare(&entry.tid, &place->done) > 0)
 			sweep->tids[sweep->found++] = entry.tid;
 	}
+	sweep->passed = passed - sweep->found;
 	sweep->complete = !beyond && sweep->found < NARVIK_SWEEP_ROWS;
 	if (sweep->complete)
 	{

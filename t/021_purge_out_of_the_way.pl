@@ -201,8 +201,8 @@ is( $node->safe_psql(
 
 finish_million($filling);
 $launcher = launcher_pid($node);
-# Small batches: on no machine is a million purged before this is over.
-set_by_reload($node, 'narvik.purge_batch_size = 10');
+# So slowly that on no machine a million are purged before this is over.
+set_by_reload($node, 'narvik.purge_batch_size = 10', 'narvik.purge_rate = 2000');
 
 sub copy_million
 {

@@ -127,7 +127,7 @@ is(launcher_pid($node), $launcher, 'by the same launcher');
 # ---- shutdown, kill ---------------------------------------------------------
 
 finish_million($filling);
-set_by_reload($node, 'narvik.purge_batch_size = 10');
+set_by_reload($node, 'narvik.purge_batch_size = 10', 'narvik.purge_rate = 2000');
 $node->safe_psql('postgres', 'CREATE DATABASE much TEMPLATE million STRATEGY file_copy');
 wait_for_worker($node, 'much');
 my $began = time();
