@@ -164,5 +164,23 @@ foreach my $case ([ 'due', '40001' ], [ 'memory', '53200' ])
 	like($err, qr/ERROR:  $case->[1]/, "SQLSTATE $case->[1] stays an error");
 }
 
+# ---- no transaction IDs left -----------------------------------------------------
+
+make_database('exhausted', '');
+$node->append_conf('postgresql.conf', 'autovacuum_max_workers = 1');
+$node->stop;
+my $next_xid = 2**31 - 1_000_000;
+my $segment = sprintf '%s/pg_xact/%04X', $node->data_dir, $next_xid >> 20;
+append_to_file($segment, "\0" x (32 * 8192));
+command_ok([ 'pg_resetwal', '--pgdata', $node->data_dir, '--next-transaction-id', $next_xid ], 'the transaction IDs run out');
+$node->start;
+(undef, my $err) = query(
+	'exhausted', q{\set VERBOSITY sqlstate
+	SELECT narvik_create_session('alice')});
+like($err, qr/ERROR:  54000/, 'nothing can be written');
+my ($out, $complaint) = query('exhausted', qq{$validate('due'); SELECT count(*) FROM narvik_validate_session('dead')});
+is($out, "alice|f|t\n0", 'the session is valid, the expired one is not');
+like($complaint, qr/DETAIL:  database is not accepting commands/, 'and the warning says why');
+
 $node->stop;
 done_testing();
