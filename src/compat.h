@@ -110,7 +110,6 @@ narvik_wait_event(uint32 *event, const char *name)
 		*event = WaitEventExtensionNew(name);
 #else
 		*event = PG_WAIT_EXTENSION;
-	(void) name;
 #endif
 	return *event;
 }

@@ -61,32 +61,24 @@ accept_unless(const char *flaw)
 static bool
 check_cookie_name(char **newval, void **extra, GucSource source)
 {
-	(void) extra;
-	(void) source;
 	return accept_unless(narvik_cookie_name_flaw(*newval));
 }
 
 static bool
 check_cookie_domain(char **newval, void **extra, GucSource source)
 {
-	(void) extra;
-	(void) source;
 	return accept_unless(narvik_cookie_domain_flaw(*newval));
 }
 
 static bool
 check_cookie_path(char **newval, void **extra, GucSource source)
 {
-	(void) extra;
-	(void) source;
 	return accept_unless(narvik_cookie_path_flaw(*newval));
 }
 
 static bool
 check_cookie_expires_in(int *newval, void **extra, GucSource source)
 {
-	(void) extra;
-	(void) source;
 	if (*newval == 0)
 	{
 		GUC_check_errdetail("Browsers remove a cookie that expires in no time.");
@@ -292,7 +284,6 @@ print_cookie(const NarvikCookie *cookie, const char *value, size_t value_len)
 Datum
 narvik_cookie_name(PG_FUNCTION_ARGS)
 {
-	(void) fcinfo;
 	PG_RETURN_TEXT_P(cstring_to_text(cookie_name));
 }
 
@@ -333,7 +324,6 @@ narvik_create_blank_cookie(PG_FUNCTION_ARGS)
 {
 	NarvikCookie cookie = cookie_from_settings(0);
 
-	(void) fcinfo;
 	PG_RETURN_TEXT_P(print_cookie(&cookie, "", 0));
 }
 

@@ -43,8 +43,6 @@ static bool link_is_known = false;
 static void
 forget_link(Datum arg, Oid relid)
 {
-	(void) arg;
-	(void) relid;
 	link_is_known = false;
 }
 

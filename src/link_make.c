@@ -367,7 +367,6 @@ narvik_unlink_users(PG_FUNCTION_ARGS)
 	Relation	sessions;
 	const char *triggers[] = {CHANGED_TRIGGER, REKEYED_TRIGGER, TRUNCATED_TRIGGER};
 
-	(void) fcinfo;
 	PreventCommandIfReadOnly("narvik_unlink_users()");
 
 	users = narvik_open_link(AccessExclusiveLock, &link);

@@ -120,7 +120,6 @@ narvik_delete_all_expired_sessions(PG_FUNCTION_ARGS)
 {
 	int64		deleted;
 
-	(void) fcinfo;
 	PreventCommandIfReadOnly("narvik_delete_all_expired_sessions()");
 	deleted = narvik_store_delete_expired(narvik_now());
 	narvik_count(NARVIK_PURGED, deleted);

@@ -450,7 +450,6 @@ narvik_stats(PG_FUNCTION_ARGS)
 Datum
 narvik_reset_stats(PG_FUNCTION_ARGS)
 {
-	(void) fcinfo;
 	if (attach())
 	{
 		LWLockAcquire(lock, LW_EXCLUSIVE);

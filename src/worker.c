@@ -362,8 +362,6 @@ make_round(int64 until_ms)
 static void
 say_launcher_is_gone(int code, Datum arg)
 {
-	(void) code;
-	(void) arg;
 	narvik_set_launcher(0);
 }
 
@@ -373,7 +371,6 @@ narvik_launcher_main(Datum main_arg)
 	MemoryContext round_context;
 	uint32		wait_event = 0;
 
-	(void) main_arg;
 	handle_signals();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 	before_shmem_exit(say_launcher_is_gone, (Datum) 0);
