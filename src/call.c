@@ -14,8 +14,8 @@
 #include "miscadmin.h"
 #include "nodes/execnodes.h"
 #include "utils/builtins.h"
+#include "utils/rel.h"
 #include "utils/tuplestore.h"
-#include "utils/typcache.h"
 
 #include "call.h"
 #include "token.h"
@@ -175,19 +175,36 @@ begin_set(FunctionCallInfo fcinfo)
 	return info;
 }
 
-/* With a row of some other table's type. */
+/*
+ * Raise datatype_mismatch unless the caller expects rows like those of a table,
+ * which is locked.  Whoever waited for that lock may have been planned when it
+ * had other columns.
+ */
+void
+narvik_check_rows_expected(FunctionCallInfo fcinfo, Relation rel)
+{
+	TupleDesc	expected = set_info(fcinfo)->expectedDesc;
+	TupleDesc	desc = RelationGetDescr(rel);
+	bool		same = expected != NULL && expected->natts == desc->natts;
+
+	for (int i = 0; same && i < desc->natts; i++)
+		same = TupleDescAttr(expected, i)->atttypid == TupleDescAttr(desc, i)->atttypid;
+	if (!same)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("table \"%s\" was altered after the statement was planned",
+						RelationGetRelationName(rel)),
+				 errhint("Repeat the statement.")));
+}
+
+/* With a row of another table's type, which was found to be expected. */
 Datum
 narvik_one_row(FunctionCallInfo fcinfo, Datum row)
 {
 	ReturnSetInfo *info = begin_set(fcinfo);
 	HeapTupleHeader header = DatumGetHeapTupleHeader(row);
 	HeapTupleData tuple = {0};
-	MemoryContext old = MemoryContextSwitchTo(info->econtext->ecxt_per_query_memory);
 
-	/* The executor compares it: the table may have been altered meanwhile. */
-	info->setDesc = lookup_rowtype_tupdesc_copy(HeapTupleHeaderGetTypeId(header),
-												HeapTupleHeaderGetTypMod(header));
-	MemoryContextSwitchTo(old);
 	tuple.t_len = HeapTupleHeaderGetDatumLength(header);
 	tuple.t_data = header;
 	tuplestore_puttuple(info->setResult, &tuple);

@@ -6,6 +6,7 @@
 #define NARVIK_CALL_H
 
 #include "fmgr.h"
+#include "utils/relcache.h"
 
 #include "store.h"
 
@@ -20,6 +21,7 @@ extern bool narvik_id_arg(FunctionCallInfo fcinfo, int argno,
 extern Datum narvik_created_session(FunctionCallInfo fcinfo, const text *token,
 									const NarvikSession *session);
 extern Datum narvik_no_row(FunctionCallInfo fcinfo);
+extern void narvik_check_rows_expected(FunctionCallInfo fcinfo, Relation rel);
 extern Datum narvik_one_row(FunctionCallInfo fcinfo, Datum row);
 extern Datum narvik_session_row(FunctionCallInfo fcinfo,
 								const NarvikSession *session,

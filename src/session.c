@@ -273,8 +273,8 @@ narvik_validate_session(PG_FUNCTION_ARGS)
  *
  * Validates the token as narvik_validate_session() does, and returns the row of
  * the session's user, or no row.  Of user_type only the type counts: it must be
- * the row type of the linked table, else datatype_mismatch.  Raises
- * object_not_in_prerequisite_state if there is no link.
+ * the row type of the linked table, as it is now, else datatype_mismatch.
+ * Raises object_not_in_prerequisite_state if there is no link.
  */
 Datum
 narvik_validate_user(PG_FUNCTION_ARGS)
@@ -298,6 +298,7 @@ narvik_validate_user(PG_FUNCTION_ARGS)
 						RelationGetRelationName(users)),
 				 errhint("Pass NULL::%s.", format_type_be(users->rd_rel->reltype))));
 
+	narvik_check_rows_expected(fcinfo, users);
 	found = is_valid(validate_token_arg(fcinfo, 0, false, &session)) &&
 		narvik_fetch_user(&link, users, session.user_id, &row);
 	table_close(users, NoLock);
