@@ -26,13 +26,14 @@
 
 /* ---- arguments ---------------------------------------------------------- */
 
+/* If the argument is null, raise an error with this message. */
 void
-narvik_require_arg(FunctionCallInfo fcinfo, int argno, const char *name)
+narvik_require_arg(FunctionCallInfo fcinfo, int argno, const char *message)
 {
 	if (PG_ARGISNULL(argno))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("%s must not be null", name)));
+				 errmsg_internal("%s", _(message))));
 }
 
 text *
@@ -40,7 +41,7 @@ narvik_user_id_arg(FunctionCallInfo fcinfo, int argno)
 {
 	text	   *user_id;
 
-	narvik_require_arg(fcinfo, argno, "user ID");
+	narvik_require_arg(fcinfo, argno, gettext_noop("user ID must not be null"));
 	user_id = PG_GETARG_TEXT_PP(argno);
 	narvik_check_user_id(user_id);
 	return user_id;
@@ -51,7 +52,7 @@ narvik_data_arg(FunctionCallInfo fcinfo, int argno)
 {
 	Jsonb	   *data;
 
-	narvik_require_arg(fcinfo, argno, "session data");
+	narvik_require_arg(fcinfo, argno, gettext_noop("session data must not be null"));
 	data = PG_GETARG_JSONB_P(argno);
 	narvik_check_data(data);
 	return data;
@@ -62,7 +63,7 @@ narvik_expires_at_arg(FunctionCallInfo fcinfo, int argno)
 {
 	TimestampTz expires_at;
 
-	narvik_require_arg(fcinfo, argno, "expiry of a session");
+	narvik_require_arg(fcinfo, argno, gettext_noop("expiry of a session must not be null"));
 	expires_at = PG_GETARG_TIMESTAMPTZ(argno);
 	narvik_check_expires_at(expires_at);
 	return expires_at;

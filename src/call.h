@@ -14,7 +14,7 @@ extern text *narvik_user_id_arg(FunctionCallInfo fcinfo, int argno);
 extern Jsonb *narvik_data_arg(FunctionCallInfo fcinfo, int argno);
 extern TimestampTz narvik_expires_at_arg(FunctionCallInfo fcinfo, int argno);
 extern void narvik_require_arg(FunctionCallInfo fcinfo, int argno,
-							   const char *name);
+							   const char *message);
 extern bool narvik_id_arg(FunctionCallInfo fcinfo, int argno,
 						  unsigned char *id);
 

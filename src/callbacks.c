@@ -44,7 +44,7 @@ narvik_save_session(PG_FUNCTION_ARGS)
 
 	PreventCommandIfReadOnly("narvik_save_session()");
 
-	narvik_require_arg(fcinfo, 0, "session ID");
+	narvik_require_arg(fcinfo, 0, gettext_noop("session ID must not be null"));
 	if (!narvik_id_arg(fcinfo, 0, session.id))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -54,7 +54,7 @@ static bool
 accept_unless(const char *flaw)
 {
 	if (flaw)
-		GUC_check_errdetail("%s", flaw);
+		GUC_check_errdetail("%s", _(flaw));
 	return flaw == NULL;
 }
 
@@ -106,7 +106,7 @@ narvik_cookie_functions_init(void)
 							   check_cookie_name, NULL, NULL);
 	DefineCustomIntVariable("narvik.cookie_expires_in",
 							"Sets how long browsers keep the session cookie.",
-							"-1 keeps it for narvik.session_expires_in.",
+							"-1 keeps it for \"narvik.session_expires_in\".",
 							&cookie_expires_in,
 							AS_LONG_AS_SESSION,
 							AS_LONG_AS_SESSION, NARVIK_COOKIE_MAX_AGE,
@@ -161,29 +161,29 @@ check_settings_go_together(const NarvikCookie *cookie)
 		case NARVIK_SAME_SITE_NONE_NEEDS_SECURE:
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("narvik.cookie_same_site \"none\" requires narvik.cookie_secure")));
+					 errmsg("value \"none\" of \"narvik.cookie_same_site\" requires \"narvik.cookie_secure\"")));
 			break;
 		case NARVIK_PARTITIONED_NEEDS_SECURE:
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("narvik.cookie_partitioned requires narvik.cookie_secure")));
+					 errmsg("\"narvik.cookie_partitioned\" requires \"narvik.cookie_secure\"")));
 			break;
 		case NARVIK_PREFIX_NEEDS_SECURE:
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("narvik.cookie_name \"%s\" requires narvik.cookie_secure",
+					 errmsg("value \"%s\" of \"narvik.cookie_name\" requires \"narvik.cookie_secure\"",
 							cookie->name)));
 			break;
 		case NARVIK_HOST_PREFIX_NEEDS_NO_DOMAIN:
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("narvik.cookie_name \"%s\" requires an empty narvik.cookie_domain",
+					 errmsg("value \"%s\" of \"narvik.cookie_name\" requires an empty \"narvik.cookie_domain\"",
 							cookie->name)));
 			break;
 		case NARVIK_HOST_PREFIX_NEEDS_ROOT_PATH:
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("narvik.cookie_name \"%s\" requires narvik.cookie_path \"/\"",
+					 errmsg("value \"%s\" of \"narvik.cookie_name\" requires \"/\" as \"narvik.cookie_path\"",
 							cookie->name)));
 			break;
 	}
@@ -236,15 +236,18 @@ choose_max_age(const Interval *expires_in)
 	else
 		max_age = narvik_session_expires_in;
 
-	if (max_age > NARVIK_COOKIE_MAX_AGE)
+	if (max_age <= NARVIK_COOKIE_MAX_AGE)
+		return max_age;
+	if (expires_in)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s is too long for a cookie",
-						expires_in ? "expires_in" : "narvik.session_expires_in"),
-				 errdetail("Browsers keep a cookie for at most 400 days."),
-				 expires_in ? 0 :
-				 errhint("Set narvik.cookie_expires_in to 400 days or less.")));
-	return max_age;
+				 errmsg("expires_in is too long for a cookie"),
+				 errdetail("Browsers keep a cookie for at most 400 days.")));
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("\"narvik.session_expires_in\" is too long for a cookie"),
+			 errdetail("Browsers keep a cookie for at most 400 days."),
+			 errhint("Set \"narvik.cookie_expires_in\" to 400 days or less.")));
 }
 
 static void
@@ -253,7 +256,7 @@ check_token(const char *token, size_t len)
 	if (!narvik_cookie_has_room(cookie_name, len))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("narvik.cookie_name and token are too long for a cookie"),
+				 errmsg("\"narvik.cookie_name\" and token are too long for a cookie"),
 				 errdetail("Browsers ignore a cookie whose name and value are over %d bytes long together.",
 						   NARVIK_COOKIE_MAX_BYTES)));
 	if (!narvik_is_cookie_value(token, len))

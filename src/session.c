@@ -88,7 +88,7 @@ narvik_create_session(PG_FUNCTION_ARGS)
 
 	session.user_id = narvik_user_id_arg(fcinfo, 0);
 	session.data = narvik_data_arg(fcinfo, 1);
-	narvik_require_arg(fcinfo, 3, "sliding");
+	narvik_require_arg(fcinfo, 3, gettext_noop("sliding must not be null"));
 	session.terms.sliding = PG_GETARG_BOOL(3);
 	session.terms.created_at = narvik_now();
 	session.terms.has_lifetime = !PG_ARGISNULL(2);

@@ -388,7 +388,7 @@ static const char *
 purge_error(const Entry *entry)
 {
 	return common->launcher != 0 || RecoveryInProgress() ?
-		entry->last_purge_error : "narvik launcher is not running";
+		entry->last_purge_error : _("narvik launcher is not running");
 }
 
 /*
