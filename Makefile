@@ -13,6 +13,7 @@ OBJS = \
 	src/callbacks.o \
 	src/worker.o \
 	src/purge.o \
+	src/purge_pace.o \
 	src/cookie_functions.o \
 	src/link_user.o \
 	src/link.o \

@@ -14,7 +14,7 @@
 #include "identity.h"
 #include "link.h"
 #include "policy.h"
-#include "purge.h"
+#include "purge_pace.h"
 #include "relation.h"
 #include "stats.h"
 #include "token.h"
@@ -33,7 +33,7 @@ _PG_init(void)
 	narvik_relation_init();
 	narvik_link_init();
 	narvik_identity_init();
-	narvik_purge_init();
+	narvik_pace_init();
 	narvik_stats_init();
 	narvik_worker_init();
 	MarkGUCPrefixReserved("narvik");
