@@ -20,7 +20,7 @@
 #include "token.h"
 #include "worker.h"
 
-PG_MODULE_MAGIC;
+NARVIK_MODULE_MAGIC;
 
 void		_PG_init(void);
 
