@@ -17,6 +17,7 @@
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/rel.h"
 
 #include "call.h"
@@ -297,8 +298,8 @@ narvik_validate_user(PG_FUNCTION_ARGS)
 				 errmsg("user type must be the row type of table \"%s\"",
 						RelationGetRelationName(users)),
 				 errhint("Pass NULL::%s.", format_type_be(users->rd_rel->reltype))));
-
 	narvik_check_rows_expected(fcinfo, users);
+
 	found = is_valid(validate_token_arg(fcinfo, 0, false, &session)) &&
 		narvik_fetch_user(&link, users, session.user_id, &row);
 	table_close(users, NoLock);
@@ -357,6 +358,7 @@ narvik_rotate_session(PG_FUNCTION_ARGS)
 
 /*
  * narvik_invalidate_session(session_id text) returns boolean
+ * narvik_delete_session(id text) returns boolean
  *
  * False if there was no such session, for NULL and for what is no session id.
  */
@@ -366,7 +368,7 @@ narvik_invalidate_session(PG_FUNCTION_ARGS)
 	unsigned char id[NARVIK_ID_BYTES];
 	bool		deleted;
 
-	PreventCommandIfReadOnly("narvik_invalidate_session()");
+	PreventCommandIfReadOnly(psprintf("%s()", get_func_name(fcinfo->flinfo->fn_oid)));
 	if (!narvik_id_arg(fcinfo, 0, id))
 		PG_RETURN_BOOL(false);
 	deleted = narvik_store_delete(id);

@@ -8,6 +8,8 @@
  * other.  A worker stays for two seconds or so; in between nobody of us is in
  * any database, and DROP DATABASE and CREATE DATABASE ... TEMPLATE go through.
  *
+ * What they tell each other is in shared memory; stats.c has it, and its lock.
+ *
  * The launcher must never exit with 0: the postmaster would take it for done
  * and not start it again.  It starts when recovery is over, so a standby has
  * none until it is promoted.
