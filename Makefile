@@ -14,6 +14,7 @@ OBJS = \
 	src/callbacks.o \
 	src/worker.o \
 	src/purge.o \
+	src/purge_pace.o \
 	src/cookie_functions.o \
 	src/link_user.o \
 	src/link.o \
@@ -49,8 +50,9 @@ ENCODING = UTF8
 NO_LOCALE = 1
 
 PG_CONFIG ?= pg_config
+DISTVERSION = $(shell sed -n 's/^   "version": "\(.*\)",/\1/p' META.json)
 # Warnings are ours to mend, those inside the server's headers are not.
-PG_CPPFLAGS = -isystem $(shell $(PG_CONFIG) --includedir-server)
+PG_CPPFLAGS = -isystem $(shell $(PG_CONFIG) --includedir-server) -DNARVIK_VERSION='"$(DISTVERSION)"'
 PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter $(if $(WERROR),-Werror)
 
 PGXS := $(shell $(PG_CONFIG) --pgxs)
@@ -61,7 +63,6 @@ $(OBJS): $(wildcard src/*.h)
 
 # What PGXN and packagers get: the last commit, without what .gitattributes
 # keeps out.
-DISTVERSION = $(shell sed -n 's/^   "version": "\(.*\)",/\1/p' META.json)
 dist:
 	git archive --format=zip --prefix=narvik-$(DISTVERSION)/ -o narvik-$(DISTVERSION).zip HEAD
 .PHONY: dist

@@ -79,6 +79,9 @@ extern void narvik_store_list_for_user(const text *user_id, TimestampTz now,
 									   Tuplestorestate *rows);
 extern Tuplestorestate *narvik_store_count_by_user(TupleDesc *desc);
 
+/* store_lock.c */
+extern bool narvik_store_become_purger(void);
+
 /* store_sweep.c */
 
 #define NARVIK_SWEEP_ROWS	1000000
@@ -105,7 +108,6 @@ typedef struct NarvikPlace
 
 typedef struct NarvikSweep NarvikSweep;
 
-extern bool narvik_store_become_purger(void);
 extern NarvikSweep *narvik_store_begin_sweep(const NarvikPlace *place);
 extern void narvik_store_end_sweep(NarvikSweep *sweep);
 extern const NarvikPlace *narvik_store_sweep_place(const NarvikSweep *sweep);

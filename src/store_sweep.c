@@ -44,7 +44,6 @@
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
-#include "storage/lock.h"
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/fmgroids.h"
@@ -88,20 +87,6 @@ static NarvikStatement delete_found = {
 	.params = {TIDARRAYOID, TIMESTAMPTZOID},
 	.cursor_options = CURSOR_OPT_GENERIC_PLAN
 };
-
-/*
- * Whether this transaction may purge: at most one does at a time.
- */
-bool
-narvik_store_become_purger(void)
-{
-	Relation	rel = narvik_relation_open(AccessShareLock);
-	LOCKTAG		tag;
-
-	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, RelationGetRelid(rel), 0, 1);
-	table_close(rel, NoLock);
-	return LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
-}
 
 /* ---- the sweep ---------------------------------------------------------- */
 

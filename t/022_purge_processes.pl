@@ -58,6 +58,18 @@ is( $node->safe_psql('postgres', $look),
 	"narvik launcher|-|active|visiting databases\n" . 'narvik purge worker|slow|active|purging expired sessions',
 	'both processes show what they do');
 
+# Since 17 an extension's waits have names.
+sub waits
+{
+	my ($process, $name) = @_;
+	my $event = $node->pg_version >= 17 ? $name : 'Extension';
+	return $node->poll_query_until(
+		'postgres',
+		"SELECT wait_event_type || '.' || wait_event FROM pg_stat_activity WHERE backend_type = '$process'",
+		"Extension.$event");
+}
+ok(waits('narvik launcher', 'NarvikPurgeWorker'), 'the launcher shows that it waits for a worker');
+
 # ---- a worker is terminated -------------------------------------------------
 
 ok($node->poll_query_until('slow', 'SELECT count(*) > 6 FROM deletions'), 'a worker purges');
@@ -98,6 +110,7 @@ is($runs, $runs_before, 'after a reload with a longer interval no worker comes')
 is( $node->safe_psql('postgres', $look),
 	'narvik launcher|-|idle|visiting databases',
 	'and between visits there is none');
+ok(waits('narvik launcher', 'NarvikLauncherMain'), 'the launcher shows that it waits for the next visit');
 save_expired($node, 'quick', 1);
 set_by_reload($node, '# nothing new');
 ok(wait_until_purged($node, 'quick'), 'a reload makes the launcher look at once');
@@ -123,6 +136,12 @@ ok(wait_until_purged($node, 'quick'), 'with narvik.purge on again it is');
 save_expired($node, 'quick', 1);
 ok(wait_until_purged($node, 'quick'), 'again and again, as the interval is short');
 is(launcher_pid($node), $launcher, 'by the same launcher');
+
+$node->safe_psql('postgres', 'ALTER DATABASE quick SET narvik.purge_rate = 4');
+save_expired($node, 'quick', 20);
+ok(waits('narvik purge worker', 'NarvikPurgeRate'), 'a worker shows that narvik.purge_rate makes it wait');
+$node->safe_psql('postgres', 'ALTER DATABASE quick RESET narvik.purge_rate');
+ok(wait_until_purged($node, 'quick'), 'and goes on');
 
 # ---- shutdown, kill ---------------------------------------------------------
 

@@ -229,7 +229,8 @@ my %provoked_by = (
 		'SELECT narvik_grant(NULL)', 'SELECT narvik_revoke(NULL)' ],
 	'unlinking, or validating a user, without a link' =>
 	  [ 'SELECT narvik_unlink_users()', "$users SELECT narvik_validate_user('x', NULL::users)" ],
-	'validating a user of another type' => ["$linked SELECT narvik_validate_user('x', NULL::text)"],
+	'validating a user of another type, or of a table that is altered meanwhile' =>
+	  ["$linked SELECT narvik_validate_user('x', NULL::text)"],
 	'granting to a role that does not exist' => ['SELECT narvik_grant(1::oid::regrole)'],
 	'calling `narvik_users_changed` other than by the link\'s triggers' => [
 		"$users CREATE TRIGGER mine BEFORE INSERT ON users EXECUTE FUNCTION narvik_users_changed();
