@@ -298,7 +298,7 @@ narvik_store_insert_if_new(const NarvikSession *session)
 
 	make_room(session);
 	insert_values(session, values, nulls);
-	return narvik_run_count(&insert_session_if_new, values, nulls, 0) > 0;
+	return narvik_run_count(&insert_session_if_new, values, nulls, NARVIK_NEWEST_STATE) > 0;
 }
 
 /* ---- one session by its id ---------------------------------------------- */
