@@ -167,12 +167,13 @@ try_to_write(const NarvikSession *session, const TimestampTz *expires_at)
 
 		MemoryContextSwitchTo(context);
 		error = CopyErrorData();
-		if (must_be_raised(error->sqlerrcode))
-			PG_RE_THROW();
 		FlushErrorState();
+		/* In any case, or the transaction would be left in it. */
 		RollbackAndReleaseCurrentSubTransaction();
 		MemoryContextSwitchTo(context);
 		CurrentResourceOwner = owner;
+		if (must_be_raised(error->sqlerrcode))
+			ReThrowError(error);
 		complain(error);
 		FreeErrorData(error);
 		touch = NARVIK_BUSY;

@@ -121,12 +121,7 @@ sub run
 		{
 			# Without a state the error is not the server's, but that of its answer.
 			my $told = $state && $state ne '00000';
-			# A rollback can be cancelled, too, and leaves the transaction as it is.
-			if (!$dbh->{AutoCommit} && !eval { $dbh->rollback; 1 })
-			{
-				eval { $dbh->disconnect };
-				undef $dbh;
-			}
+			eval { $dbh->rollback } unless $dbh->{AutoCommit};
 			SessionJournal::note($file, 'fail', %id, state => $state) if $told;
 			SessionJournal::note($file, 'wrong', text => "$op: $state $error") unless $told && grep { $_ eq $state } @{ $self->{allow} };
 			delete @{ $c->{sessions} }{ keys %$guess } unless $told;
