@@ -6,6 +6,7 @@
 #define NARVIK_CALL_H
 
 #include "fmgr.h"
+#include "utils/relcache.h"
 
 #include "store.h"
 
@@ -18,7 +19,7 @@ extern TimestampTz narvik_expires_at_arg(FunctionCallInfo fcinfo, int argno);
 extern bool narvik_lifetime_arg(FunctionCallInfo fcinfo, int argno,
 								TimestampTz from, Interval *lifetime);
 extern void narvik_require_arg(FunctionCallInfo fcinfo, int argno,
-							   const char *name);
+							   const char *message);
 extern bool narvik_id_arg(FunctionCallInfo fcinfo, int argno,
 						  unsigned char *id);
 extern bool narvik_token_arg(FunctionCallInfo fcinfo, int argno,
@@ -27,6 +28,7 @@ extern bool narvik_token_arg(FunctionCallInfo fcinfo, int argno,
 extern Datum narvik_created_session(FunctionCallInfo fcinfo, const text *token,
 									const NarvikSession *session);
 extern Datum narvik_no_row(FunctionCallInfo fcinfo);
+extern void narvik_check_rows_expected(FunctionCallInfo fcinfo, Relation rel);
 extern Datum narvik_one_row(FunctionCallInfo fcinfo, Datum row);
 extern Datum narvik_session_row(FunctionCallInfo fcinfo,
 								const NarvikSession *session,

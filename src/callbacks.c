@@ -1,9 +1,9 @@
 /*
  * callbacks.c
  *		SQL functions that mirror the storage callbacks of the JavaScript
- *		library Narvik: saveSession, fetchSession, updateSessionExpiry,
- *		deleteSession.  And what the session stores of web frameworks do: put,
- *		change the id.
+ *		library Narvik: saveSession, fetchSession, updateSessionExpiry.
+ *		deleteSession is narvik_invalidate_session() under another name.
+ *		And what the session stores of web frameworks do: put, change the id.
  *
  * For clients that make tokens and hash them themselves.  They store and read
  * what they are told; deciding whether a session is valid is the client's
@@ -24,7 +24,6 @@
 PG_FUNCTION_INFO_V1(narvik_save_session);
 PG_FUNCTION_INFO_V1(narvik_fetch_session);
 PG_FUNCTION_INFO_V1(narvik_update_session_expiry);
-PG_FUNCTION_INFO_V1(narvik_delete_session);
 PG_FUNCTION_INFO_V1(narvik_put_session);
 PG_FUNCTION_INFO_V1(narvik_change_session_id);
 
@@ -32,7 +31,7 @@ PG_FUNCTION_INFO_V1(narvik_change_session_id);
 static void
 new_id_arg(FunctionCallInfo fcinfo, int argno, unsigned char *id)
 {
-	narvik_require_arg(fcinfo, argno, "session ID");
+	narvik_require_arg(fcinfo, argno, gettext_noop("session ID must not be null"));
 	if (!narvik_id_arg(fcinfo, argno, id))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -70,7 +69,7 @@ narvik_save_session(PG_FUNCTION_ARGS)
 	new_id_arg(fcinfo, 0, session.id);
 	session.user_id = narvik_user_id_arg(fcinfo, 1);
 	session.data = narvik_data_arg(fcinfo, 3);
-	narvik_require_arg(fcinfo, 5, "sliding");
+	narvik_require_arg(fcinfo, 5, gettext_noop("sliding must not be null"));
 	session.terms.guest = false;
 	session.terms.created_at = narvik_now();
 	session.terms.ends_at = DT_NOEND;
@@ -126,25 +125,6 @@ narvik_update_session_expiry(PG_FUNCTION_ARGS)
 	expires_at = narvik_expires_at_arg(fcinfo, 1);
 	PG_RETURN_BOOL(narvik_id_arg(fcinfo, 0, id) &&
 				   narvik_store_update_expiry(id, expires_at, narvik_now()));
-}
-
-/*
- * narvik_delete_session(id text) returns boolean
- *
- * False if there was no such session, for NULL and for what is no session id.
- */
-Datum
-narvik_delete_session(PG_FUNCTION_ARGS)
-{
-	unsigned char id[NARVIK_ID_BYTES];
-	bool		deleted;
-
-	PreventCommandIfReadOnly("narvik_delete_session()");
-	if (!narvik_id_arg(fcinfo, 0, id))
-		PG_RETURN_BOOL(false);
-	deleted = narvik_store_delete(id);
-	narvik_count(NARVIK_INVALIDATED, deleted);
-	PG_RETURN_BOOL(deleted);
 }
 
 /* ---- what the stores of web frameworks do -------------------------------- */

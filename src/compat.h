@@ -11,6 +11,7 @@
 #include "access/genam.h"
 #include "access/tableam.h"
 #include "catalog/pg_namespace_d.h"
+#include "fmgr.h"
 #include "postmaster/bgworker.h"
 #include "storage/shmem.h"
 #include "utils/acl.h"
@@ -98,6 +99,13 @@ narvik_relation_file(Relation rel)
 #endif
 }
 
+/* Since 18 a module says its name and version to pg_get_loaded_modules(). */
+#if PG_VERSION_NUM >= 180000
+#define NARVIK_MODULE_MAGIC	PG_MODULE_MAGIC_EXT(.name = "narvik", .version = NARVIK_VERSION)
+#else
+#define NARVIK_MODULE_MAGIC	PG_MODULE_MAGIC
+#endif
+
 /*
  * What pg_stat_activity calls a wait; since 17 an extension can give it a
  * name.  The event is zero before the first call.
@@ -110,7 +118,6 @@ narvik_wait_event(uint32 *event, const char *name)
 		*event = WaitEventExtensionNew(name);
 #else
 		*event = PG_WAIT_EXTENSION;
-	(void) name;
 #endif
 	return *event;
 }

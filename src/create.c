@@ -51,7 +51,7 @@ begin_user_session(FunctionCallInfo fcinfo, int argno, NarvikSession *session)
 	Interval	max_age;
 
 	begin_session(fcinfo, argno + 1, narvik_user_id_arg(fcinfo, argno), session);
-	narvik_require_arg(fcinfo, argno + 3, "sliding");
+	narvik_require_arg(fcinfo, argno + 3, gettext_noop("sliding must not be null"));
 	terms->sliding = PG_GETARG_BOOL(argno + 3);
 	if (narvik_lifetime_arg(fcinfo, argno + 4, terms->created_at, &max_age))
 		terms->ends_at = narvik_expiry_after(terms->created_at, &max_age);

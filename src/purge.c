@@ -9,16 +9,12 @@
  * that no lock and no snapshot lasts long.  It takes whole hours that are past
  * and thereby never reads a live row, and skips rows that others have locked.
  *
- * How many rows a batch has depends on how long the last one took.  A batch
- * that fails is rolled back and divided until the row that cannot be deleted
- * is alone; that one is left and reported, and all others go.
- *
- * Between batches the worker waits, so that narvik.purge_rate is kept.
+ * A batch that fails is rolled back and divided until the row that cannot be
+ * deleted is alone; that one is left and reported, and all others go.
+ * purge_pace.c decides how many rows a batch has, and when the next one may be.
  */
 #include "postgres.h"
 #include "compat.h"
-
-#include <limits.h>
 
 #include "access/xact.h"
 #include "catalog/pg_extension_d.h"
@@ -29,7 +25,6 @@
 #include "pgstat.h"
 #include "storage/latch.h"
 #include "storage/lmgr.h"
-#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -37,6 +32,7 @@
 
 #include "clock.h"
 #include "purge.h"
+#include "purge_pace.h"
 #include "stats.h"
 #include "store.h"
 
@@ -46,24 +42,8 @@
  */
 #define VISIT_MS	2000
 
-/* How long a batch should take, and when it is cancelled. */
-#define BATCH_MS		250
+/* When a batch is cancelled. */
 #define BATCH_LIMIT_MS	10000
-
-/* At narvik.purge_rate, how many batches a second at least. */
-#define BATCHES_A_SECOND	4
-
-/* How far a purge that was too slow may make up for it later. */
-#define CATCH_UP_US		INT64CONST(500000)
-
-/*
- * A round may have to pass millions of dead index entries.  If it loses more
- * than this with what it cannot delete, the next one waits so many times as
- * long.
- */
-#define LOST_MS			100
-#define LOST_TIME_SHARE	50
-#define MAX_ROUND_PAUSE_MS	INT64CONST(3600000)
 
 /*
  * If so many rows failed in a visit and none went, nothing may go, and each row
@@ -87,28 +67,6 @@ typedef struct Visit
 	NarvikProgress progress;
 } Visit;
 
-static int	purge_batch_size = 1000;
-static int	purge_rate = 20000;
-
-void
-narvik_purge_init(void)
-{
-	DefineCustomIntVariable("narvik.purge_batch_size",
-							"Sets how many expired sessions the purge worker deletes in one transaction at most.",
-							NULL,
-							&purge_batch_size,
-							1000, 1, NARVIK_SWEEP_ROWS,
-							PGC_SUSET, 0,
-							NULL, NULL, NULL);
-	DefineCustomIntVariable("narvik.purge_rate",
-							"Sets how many expired sessions the purge worker deletes in one second at most.",
-							"Zero sets no limit.",
-							&purge_rate,
-							20000, 0, INT_MAX,
-							PGC_SUSET, 0,
-							NULL, NULL, NULL);
-}
-
 /*
  * narvik_delete_all_expired_sessions() returns bigint
  *
@@ -120,7 +78,6 @@ narvik_delete_all_expired_sessions(PG_FUNCTION_ARGS)
 {
 	int64		deleted;
 
-	(void) fcinfo;
 	PreventCommandIfReadOnly("narvik_delete_all_expired_sessions()");
 	deleted = narvik_store_delete_expired(narvik_now());
 	narvik_count(NARVIK_PURGED, deleted);
@@ -272,7 +229,8 @@ leave_row(Visit *visit, const ErrorData *error)
 						   failed, seq, error->message);
 	/* There may be many for the same reason. */
 	ereport(visit->failed++ == 0 ? WARNING : DEBUG1,
-			(errmsg_internal("%s", message)));
+			(errcode(error->sqlerrcode),
+			 errmsg_internal("%s", message)));
 	narvik_report_failed_rows(message);
 	pfree(message);
 }
@@ -291,35 +249,12 @@ handle_failure(Visit *visit, ErrorData *error, int64 ms)
 	FreeErrorData(error);
 }
 
-/* A batch that took too long makes the next one smaller. */
-static void
-adapt_batch_size(NarvikProgress *progress, int last, int64 ms)
-{
-	if (ms > BATCH_MS)
-		progress->batch_size = Max(1, (int) (last * (BATCH_MS / 2) / ms));
-	else if (ms < BATCH_MS / 2)
-		progress->batch_size = (int) Min(2 * (int64) last, NARVIK_SWEEP_ROWS);
-	else
-		progress->batch_size = last;
-}
-
-/* The first one ever is a single row: nothing is known of its triggers. */
-static int
-next_batch_size(const Visit *visit)
-{
-	int			size = Min(Max(visit->progress.batch_size, 1), purge_batch_size);
-
-	if (purge_rate > 0)
-		size = Min(size, Max(purge_rate / BATCHES_A_SECOND, 1));
-	return size;
-}
-
 static void
 delete_batch(Visit *visit)
 {
 	NarvikProgress *progress = &visit->progress;
 	int64		began_at = narvik_steady_ms();
-	int			size = next_batch_size(visit);
+	int			size = narvik_pace_batch_size(progress);
 	int64		deleted = 0;
 	ErrorData  *error;
 	int64		ms;
@@ -334,12 +269,11 @@ delete_batch(Visit *visit)
 	if (error != NULL)
 		handle_failure(visit, error, ms);
 	else
-		adapt_batch_size(progress, size, ms);
+		narvik_pace_adapt_batch_size(progress, size, ms);
 	if (deleted == 0)
-		progress->round_lost_ms += ms;
-	else if (purge_rate > 0)
-		progress->next_batch_us = deleted * USECS_PER_SEC / purge_rate +
-			Max(progress->next_batch_us, began_at * 1000 - CATCH_UP_US);
+		progress->round_passed += size;
+	else
+		narvik_pace_deleted(progress, deleted, began_at);
 	/* Here and not at the end of the visit, which may not come to it. */
 	narvik_count(NARVIK_PURGED, deleted);
 	visit->rows += deleted;
@@ -349,16 +283,11 @@ static void
 find_more(Visit *visit)
 {
 	NarvikProgress *progress = &visit->progress;
-	int64		began_at = narvik_steady_ms();
 
 	(void) run_batch(visit, 0);
 	if (narvik_store_sweep_is_new(visit->sweep))
-	{
-		progress->round_ended = false;
-		progress->round_lost_ms = 0;
-		progress->failed = 0;
-	}
-	progress->round_lost_ms += narvik_steady_ms() - began_at;
+		narvik_pace_begin_round(progress);
+	progress->round_passed += narvik_store_sweep_passed(visit->sweep);
 }
 
 /* ---- a visit ------------------------------------------------------------ */
@@ -377,7 +306,7 @@ wait_for_turn(const Visit *visit)
 	for (;;)
 	{
 		int64		now = narvik_steady_ms();
-		int64		ms = purge_rate == 0 ? 0 : visit->progress.next_batch_us / 1000 - now;
+		int64		ms = narvik_pace_wait_ms(&visit->progress, now);
 
 		CHECK_FOR_INTERRUPTS();
 		if (visit->batches > 0 && now + Max(ms, 0) >= end)
@@ -395,28 +324,6 @@ has_more_to_do(const Visit *visit)
 {
 	return narvik_store_sweep_unseen(visit->sweep) > 0 ||
 		!narvik_store_sweep_at_end(visit->sweep);
-}
-
-static void
-begin_round_if_due(NarvikProgress *progress)
-{
-	if (progress->round_ended && narvik_steady_ms() >= progress->next_round_ms)
-		memset(&progress->place, 0, sizeof(NarvikPlace));
-}
-
-/* Returns whether the round came to its end without a row that failed. */
-static bool
-end_round(NarvikProgress *progress)
-{
-	int64		pause = 0;
-
-	if (progress->round_ended)
-		return false;
-	if (progress->round_lost_ms > LOST_MS)
-		pause = Min(progress->round_lost_ms * LOST_TIME_SHARE, MAX_ROUND_PAUSE_MS);
-	progress->round_ended = true;
-	progress->next_round_ms = narvik_steady_ms() + pause;
-	return progress->failed == 0;
 }
 
 /* Until nothing is left or the time is over. */
@@ -482,7 +389,7 @@ static void
 report_visit(Visit *visit)
 {
 	bool		more = has_more_to_do(visit);
-	bool		none_failed = !more && end_round(&visit->progress);
+	bool		none_failed = !more && narvik_pace_end_round(&visit->progress);
 
 	if (visit->rows == 0 && visit->failed >= HOPELESS_ROWS)
 		more = false;
@@ -507,7 +414,7 @@ narvik_purge_this_database(void)
 	visit->began_at = narvik_steady_ms();
 	visit->database = name_of_this_database();
 	narvik_get_progress(&visit->progress);
-	begin_round_if_due(&visit->progress);
+	narvik_pace_begin_round_if_due(&visit->progress);
 	visit->sweep = narvik_store_begin_sweep(&visit->progress.place);
 	context.arg = visit->database;
 	error_context_stack = &context;

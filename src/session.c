@@ -17,6 +17,7 @@
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/rel.h"
 
 #include "call.h"
@@ -89,8 +90,8 @@ narvik_validate_session(PG_FUNCTION_ARGS)
  *
  * Validates the token as narvik_validate_session() does, and returns the row of
  * the session's user, or no row.  Of user_type only the type counts: it must be
- * the row type of the linked table, else datatype_mismatch.  Raises
- * object_not_in_prerequisite_state if there is no link.
+ * the row type of the linked table, as it is now, else datatype_mismatch.
+ * Raises object_not_in_prerequisite_state if there is no link.
  */
 Datum
 narvik_validate_user(PG_FUNCTION_ARGS)
@@ -113,6 +114,7 @@ narvik_validate_user(PG_FUNCTION_ARGS)
 				 errmsg("user type must be the row type of table \"%s\"",
 						RelationGetRelationName(users)),
 				 errhint("Pass NULL::%s.", format_type_be(users->rd_rel->reltype))));
+	narvik_check_rows_expected(fcinfo, users);
 
 	found = narvik_is_valid(validate_token_arg(fcinfo, 0, false, &session)) &&
 		session.user_id != NULL &&
@@ -175,6 +177,7 @@ narvik_rotate_session(PG_FUNCTION_ARGS)
 
 /*
  * narvik_invalidate_session(session_id text) returns boolean
+ * narvik_delete_session(id text) returns boolean
  *
  * False if there was no such session, for NULL and for what is no session id.
  */
@@ -184,7 +187,7 @@ narvik_invalidate_session(PG_FUNCTION_ARGS)
 	unsigned char id[NARVIK_ID_BYTES];
 	bool		deleted;
 
-	PreventCommandIfReadOnly("narvik_invalidate_session()");
+	PreventCommandIfReadOnly(psprintf("%s()", get_func_name(fcinfo->flinfo->fn_oid)));
 	if (!narvik_id_arg(fcinfo, 0, id))
 		PG_RETURN_BOOL(false);
 	deleted = narvik_store_delete(id);

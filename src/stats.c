@@ -3,12 +3,16 @@
  *		Counters in shared memory: what was done, and how the purge goes.
  *
  * There is an entry for each database, made by the first process that has
- * something to count.  Counters are atomic and take no lock: validation counts
- * itself on every request.  The rest of an entry, and the table of entries,
- * is protected by one LWLock.
+ * something to count.
  *
- * An entry stays where it is until its database is dropped, and then no process
- * can be connected to it; so a process may keep a pointer to its own.
+ * Locking: one LWLock, named "narvik".  Exclusively, it is needed to add and
+ * remove entries, to write any field of Common, and to write any field of an
+ * Entry but its counters; shared, to search the table and to read these fields.
+ * It is held for a few assignments, never while waiting for anything else.  The
+ * counters are atomic and take no lock: validation counts itself on every
+ * request.  Entry->database is the key and never changes.  An entry stays where
+ * it is until its database is dropped, and then no process can be connected to
+ * it; so a process may keep a pointer to its own, and count without the lock.
  *
  * What was counted stays counted if the transaction is rolled back, as in
  * PostgreSQL's own statistics of scans.  A crash or restart begins at zero.
@@ -47,9 +51,8 @@ PG_FUNCTION_INFO_V1(narvik_stats);
 PG_FUNCTION_INFO_V1(narvik_reset_stats);
 
 /*
- * One for each database.  The counters are atomic and everybody's; all else is
- * protected by the lock.  The purge worker writes what is about its visits, and
- * so does the launcher, for a worker that could not.
+ * One for each database.  Every process counts; the purge worker writes what is
+ * about its visits, and so does the launcher, for a worker that could not.
  */
 typedef struct Entry
 {
@@ -68,7 +71,7 @@ typedef struct Entry
 static shmem_request_hook_type previous_request_hook = NULL;
 static shmem_startup_hook_type previous_startup_hook = NULL;
 
-/* One for all databases; protected by the lock. */
+/* One for all databases. */
 typedef struct Common
 {
 	pid_t		launcher;		/* 0: there is none */
@@ -388,7 +391,7 @@ static const char *
 purge_error(const Entry *entry)
 {
 	return common->launcher != 0 || RecoveryInProgress() ?
-		entry->last_purge_error : "narvik launcher is not running";
+		entry->last_purge_error : _("narvik launcher is not running");
 }
 
 /*
@@ -450,7 +453,6 @@ narvik_stats(PG_FUNCTION_ARGS)
 Datum
 narvik_reset_stats(PG_FUNCTION_ARGS)
 {
-	(void) fcinfo;
 	if (attach())
 	{
 		LWLockAcquire(lock, LW_EXCLUSIVE);

@@ -43,7 +43,8 @@ typedef struct NarvikProgress
 	int			batch_size;		/* 0: not known yet */
 	int64		next_batch_us;	/* not earlier, or it would be too fast */
 	bool		round_ended;
-	int64		round_lost_ms;	/* time of this round in which no row went */
+	int64		round_passed;	/* index entries of this round whose rows did
+								 * not go */
 	int64		next_round_ms;	/* not earlier */
 	int64		failed;			/* rows of this round that cannot be deleted */
 } NarvikProgress;

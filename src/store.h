@@ -114,6 +114,9 @@ extern void narvik_store_list_for_user(const text *user_id, TimestampTz now,
 									   Tuplestorestate *rows);
 extern Tuplestorestate *narvik_store_count_by_user(TupleDesc *desc);
 
+/* store_lock.c */
+extern bool narvik_store_become_purger(void);
+
 /* store_sweep.c */
 
 #define NARVIK_SWEEP_ROWS	1000000
@@ -140,11 +143,11 @@ typedef struct NarvikPlace
 
 typedef struct NarvikSweep NarvikSweep;
 
-extern bool narvik_store_become_purger(void);
 extern NarvikSweep *narvik_store_begin_sweep(const NarvikPlace *place);
 extern void narvik_store_end_sweep(NarvikSweep *sweep);
 extern const NarvikPlace *narvik_store_sweep_place(const NarvikSweep *sweep);
 extern int	narvik_store_sweep_unseen(const NarvikSweep *sweep);
+extern int64 narvik_store_sweep_passed(const NarvikSweep *sweep);
 extern bool narvik_store_sweep_is_new(const NarvikSweep *sweep);
 extern bool narvik_store_sweep_at_end(const NarvikSweep *sweep);
 extern int64 narvik_store_sweep_skipped(const NarvikSweep *sweep);

@@ -11,10 +11,9 @@
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/memutils.h"
-#include "utils/resowner.h"
 
 #include "identity.h"
+#include "sql.h"
 #include "store.h"
 #include "store_lock.h"
 #include "store_run.h"
@@ -74,7 +73,7 @@ static NarvikStatement find_oldest_of_user = {
 };
 
 static NarvikStatement delete_oldest_of_user = {
-	.text = NARVIK_CHANGE("DELETE FROM ONLY %s", "user_id = $2"),
+	.text = NARVIK_CHANGE("DELETE FROM ONLY %s", "user_id = $2 AND expires_at > $3"),
 	.nparams = 6,
 	.params = {TIDARRAYOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID, BYTEAOID},
 	.cursor_options = CURSOR_OPT_GENERIC_PLAN
@@ -153,55 +152,41 @@ narvik_store_insert(const NarvikSession *session)
 	make_room(session, session->terms.created_at);
 }
 
-static bool
-insert_unless_taken(const NarvikSession *session)
+typedef struct Insertion
 {
+	const NarvikSession *session;
+	bool		done;			/* false: the id is taken */
+} Insertion;
+
+static void
+insert_unless_taken(void *arg)
+{
+	Insertion  *insertion = arg;
 	Datum		values[NARVIK_MAX_PARAMS];
 	char		nulls[NARVIK_MAX_PARAMS];
 
-	session_values(session, values, nulls);
-	return narvik_run_count(&insert_session_if_new, values, nulls,
-							NARVIK_NEWEST_STATE) > 0;
+	session_values(insertion->session, values, nulls);
+	insertion->done = narvik_run_count(&insert_session_if_new, values, nulls,
+									   NARVIK_NEWEST_STATE) > 0;
 }
 
 /*
  * The same above READ COMMITTED, where ON CONFLICT raises serialization_failure
- * for a session that was committed since the statement began.
+ * for a session that was waited for.
  */
-static bool
-insert_unless_taken_meanwhile(const NarvikSession *session)
+static void
+insert_unless_taken_meanwhile(Insertion *insertion)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	volatile bool inserted = false;
+	ErrorData  *error = narvik_attempt(insert_unless_taken, insertion);
+	NarvikSession other;
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		inserted = insert_unless_taken(session);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-		NarvikSession other;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
-		if (error->sqlerrcode != ERRCODE_T_R_SERIALIZATION_FAILURE ||
-			!narvik_store_find(session->id, NARVIK_LATEST, false, &other))
-			ReThrowError(error);
-		FreeErrorData(error);
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-	return inserted;
+	if (error == NULL)
+		return;
+	if (error->sqlerrcode != ERRCODE_T_R_SERIALIZATION_FAILURE ||
+		!narvik_store_find(insertion->session->id, NARVIK_LATEST, false, &other))
+		ReThrowError(error);
+	FreeErrorData(error);
+	insertion->done = false;
 }
 
 /*
@@ -235,8 +220,13 @@ narvik_store_insert_if_new(const NarvikSession *session)
 	narvik_lock_user(session->user_id);
 	for (int attempt = 0; attempt < INSERT_ATTEMPTS; attempt++)
 	{
-		if (IsolationUsesXactSnapshot() ? insert_unless_taken_meanwhile(session) :
-			insert_unless_taken(session))
+		Insertion	insertion = {session, false};
+
+		if (IsolationUsesXactSnapshot())
+			insert_unless_taken_meanwhile(&insertion);
+		else
+			insert_unless_taken(&insertion);
+		if (insertion.done)
 		{
 			make_room(session, now);
 			return true;

@@ -1,6 +1,7 @@
 /*
  * store_lock.c
- *		The sessions in the table: locking rows before they are changed.
+ *		The sessions in the table: locking users, rows before they are changed,
+ *		and other purges out.
  *
  * What ends or changes sessions works on the newest state, whatever the
  * isolation level: a log-out that misses what was committed since the
@@ -129,6 +130,22 @@ narvik_lock_new_id(const unsigned char *id)
 	(void) LockAcquire(&tag, ExclusiveLock, false, false);
 }
 
+/* ---- the purge ---------------------------------------------------------- */
+
+/*
+ * Whether this transaction may purge: at most one does at a time.
+ */
+bool
+narvik_store_become_purger(void)
+{
+	Relation	rel = narvik_relation_open(AccessShareLock);
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, RelationGetRelid(rel), 0, 1);
+	table_close(rel, NoLock);
+	return LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
+}
+
 /* ---- rows --------------------------------------------------------------- */
 
 /*
@@ -152,7 +169,7 @@ lock_row(Relation rel, ItemPointer tid, LockTupleMode mode, TupleTableSlot *slot
 
 /*
  * Lock a session by its id, live or expired; its newest version.  False if there
- * is none.
+ * is none, and then it is not this transaction's identity any longer either.
  *
  * Somebody who was waited for may have deleted it and saved another one under
  * its id, or given it another id: then it is looked for again.
@@ -179,6 +196,8 @@ narvik_lock_session(const unsigned char *id, LockTupleMode mode, bool with_data,
 	}
 	if (locked)
 		narvik_session_from_slot(slot, id, with_data, session);
+	else
+		narvik_identity_session_ended(id);
 	ExecDropSingleTupleTableSlot(slot);
 	table_close(rel, NoLock);
 	return locked;

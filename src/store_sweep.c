@@ -44,7 +44,6 @@
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
-#include "storage/lock.h"
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/fmgroids.h"
@@ -62,6 +61,7 @@ struct NarvikSweep
 	NarvikPlace place;
 	TimestampTz now;			/* the moment that decides */
 	int64		skipped;		/* expired, but locked */
+	int64		passed;			/* entries that the last walk did not take */
 	bool		is_new;			/* the last walk began at the beginning */
 	bool		complete;		/* the last walk came to the end of the index */
 	int			found;
@@ -87,20 +87,6 @@ static NarvikStatement delete_found = {
 	.params = {TIDARRAYOID, TIMESTAMPTZOID},
 	.cursor_options = CURSOR_OPT_GENERIC_PLAN
 };
-
-/*
- * Whether this transaction may purge: at most one does at a time.
- */
-bool
-narvik_store_become_purger(void)
-{
-	Relation	rel = narvik_relation_open(AccessShareLock);
-	LOCKTAG		tag;
-
-	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, RelationGetRelid(rel), 0, 1);
-	table_close(rel, NoLock);
-	return LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
-}
 
 /* ---- the sweep ---------------------------------------------------------- */
 
@@ -164,6 +150,13 @@ int
 narvik_store_sweep_unseen(const NarvikSweep *sweep)
 {
 	return sweep->found - sweep->next;
+}
+
+/* How many index entries the last walk came by without use. */
+int64
+narvik_store_sweep_passed(const NarvikSweep *sweep)
+{
+	return sweep->passed;
 }
 
 /* Whether the last walk was the first one through this table. */
@@ -268,6 +261,7 @@ walk(NarvikSweep *sweep, IndexScanDesc scan, int32 end_hour)
 		if (ItemPointerCompare(&entry.tid, &place->done) > 0)
 			sweep->tids[sweep->found++] = entry.tid;
 	}
+	sweep->passed = passed - sweep->found;
 	sweep->complete = !beyond && sweep->found < NARVIK_SWEEP_ROWS;
 	if (sweep->complete)
 	{

@@ -288,10 +288,14 @@ bool
 narvik_store_delete(const unsigned char *id)
 {
 	NarvikSession session;
-	Datum		value = PointerGetDatum(&session.tid);
-	bool		deleted = narvik_lock_session(id, LockTupleExclusive, false, &session) &&
-		narvik_run_count(&delete_session, &value, NULL, NARVIK_NEWEST_STATE) > 0;
+	bool		deleted = false;
 
+	if (narvik_lock_session(id, LockTupleExclusive, false, &session))
+	{
+		Datum		value = PointerGetDatum(&session.tid);
+
+		deleted = narvik_run_count(&delete_session, &value, NULL, NARVIK_NEWEST_STATE) > 0;
+	}
 	narvik_identity_session_ended(id);
 	return deleted;
 }

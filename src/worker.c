@@ -8,6 +8,8 @@
  * other.  A worker stays for two seconds or so; in between nobody of us is in
  * any database, and DROP DATABASE and CREATE DATABASE ... TEMPLATE go through.
  *
+ * What they tell each other is in shared memory; stats.c has it, and its lock.
+ *
  * The launcher must never exit with 0: the postmaster would take it for done
  * and not start it again.  It starts when recovery is over, so a standby has
  * none until it is promoted.
@@ -362,8 +364,6 @@ make_round(int64 until_ms)
 static void
 say_launcher_is_gone(int code, Datum arg)
 {
-	(void) code;
-	(void) arg;
 	narvik_set_launcher(0);
 }
 
@@ -373,7 +373,6 @@ narvik_launcher_main(Datum main_arg)
 	MemoryContext round_context;
 	uint32		wait_event = 0;
 
-	(void) main_arg;
 	handle_signals();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 	before_shmem_exit(say_launcher_is_gone, (Datum) 0);

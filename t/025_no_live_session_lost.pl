@@ -7,7 +7,7 @@ use strict;
 use warnings;
 
 use FindBin;
-use lib $FindBin::RealBin;
+use lib "$FindBin::RealBin/lib";
 
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -75,7 +75,8 @@ sub lost_after
 	my ($name, $seconds, %others) = @_;
 	my %all = (%scripts, %others);
 	$node->safe_psql('postgres', 'TRUNCATE lost, answers');
-	$node->pgbench("--no-vacuum --client=8 --jobs=2 --time=$seconds",
+	$node->pgbench(
+		"--no-vacuum --client=8 --jobs=2 --time=$seconds",
 		0, [qr/number of transactions actually processed/], [qr/^(?!.*(?:ERROR|aborted))/s],
 		"$name: no client met an error", { map { s/025/025_$name/r => $all{$_} } keys %all });
 	return $node->safe_psql(
@@ -93,11 +94,14 @@ is(lost_after('check', 5), '0', 'no live session was lost');
 # ---- it was one -------------------------------------------------------------
 
 cmp_ok(purge_stats($node, 'postgres', 'purged') - $purged, '>', 1000, 'while many were purged');
-cmp_ok($node->safe_psql('postgres', 'SELECT count(*) FROM answers WHERE revived'),
+cmp_ok(
+	$node->safe_psql('postgres', 'SELECT count(*) FROM answers WHERE revived'),
 	'>', 10, 'expired sessions were revived');
-cmp_ok($node->safe_psql('postgres', 'SELECT count(*) FROM answers WHERE NOT revived'),
+cmp_ok(
+	$node->safe_psql('postgres', 'SELECT count(*) FROM answers WHERE NOT revived'),
 	'>', 10, 'and others purged before they could be');
-cmp_ok($node->safe_psql('postgres', 'SELECT count(*) FROM known WHERE expires_at < now()'),
+cmp_ok(
+	$node->safe_psql('postgres', 'SELECT count(*) FROM known WHERE expires_at < now()'),
 	'>', 100, 'live sessions ended meanwhile');
 cmp_ok(purge_stats($node, 'postgres', 'extended'), '>', 10, 'and were extended');
 
@@ -114,7 +118,7 @@ $node->safe_psql('postgres', q{INSERT INTO refers SELECT seq FROM narvik_session
 save_expired($node, 'postgres', 50000);
 $purged = purge_stats($node, 'postgres', 'purged');
 my $file = $node->safe_psql('postgres', q{SELECT pg_relation_filenode('narvik_sessions')});
-is(lost_after('changed', 8, '025_rewrite@1' => "VACUUM FULL narvik_sessions;\n\\sleep 100 ms\n"),
+is( lost_after('changed', 8, '025_rewrite@1' => "VACUUM FULL narvik_sessions;\n\\sleep 100 ms\n"),
 	'0', 'no live session was lost while the table was rewritten and batches failed');
 cmp_ok(purge_stats($node, 'postgres', 'purged') - $purged, '>', 1000, 'while many were purged');
 isnt($node->safe_psql('postgres', q{SELECT pg_relation_filenode('narvik_sessions')}), $file, 'it was rewritten');

@@ -7,7 +7,7 @@ use strict;
 use warnings;
 
 use FindBin;
-use lib $FindBin::RealBin;
+use lib "$FindBin::RealBin/lib";
 
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -62,14 +62,15 @@ sub changed_meanwhile
 	$node->safe_psql($database, $change);
 	my $size = $node->safe_psql($database, q{SELECT pg_relation_size('narvik_sessions') / 8192});
 	wait_for_visits($node, $database, 1);
-	is_deeply([ log_lines($node, qr/narvik purge worker (?:ERROR|WARNING|FATAL):/, $offset) ],
+	is_deeply(
+		[ log_lines($node, qr/narvik purge worker (?:ERROR|WARNING|FATAL):/, $offset) ],
 		[], "$name: the visit meets no error");
 	is(purge_stats($node, $database, 'last_purge_error'), '', "$name: and reports none");
 	$node->safe_psql($database, 'DROP TRIGGER slow ON narvik_sessions')
 	  if $node->safe_psql($database, $is_slow) > 0;
 	$node->safe_psql($database, q{ALTER DATABASE "} . $database . q{" SET narvik.purge_batch_size = 1000});
 	ok(wait_until_purged($node, $database), "$name: what has expired is purged");
-	is($node->safe_psql($database, q{SELECT count(*) FROM narvik_fetch_sessions_for_user('live')}),
+	is( $node->safe_psql($database, q{SELECT count(*) FROM narvik_fetch_sessions_for_user('live')}),
 		$option{live} // 10, "$name: what is live is not");
 	$node->safe_psql('postgres', qq{DROP DATABASE "$database"});
 	return $size;
@@ -81,7 +82,8 @@ my $refill = q{
 	FROM generate_series(1, 5) AS i};
 
 changed_meanwhile('TRUNCATE', 'TRUNCATE narvik_sessions', live => 0);
-changed_meanwhile('TRUNCATE, and others in the same places',
+changed_meanwhile(
+	'TRUNCATE, and others in the same places',
 	"BEGIN; TRUNCATE narvik_sessions; $refill; COMMIT", live => 3000);
 # It gets shorter than the place where the worker is, or soon will be.
 my $thin_out = q{SET session_replication_role = replica;
@@ -94,7 +96,8 @@ changed_meanwhile('another table', "DROP EXTENSION narvik; CREATE EXTENSION narv
 
 # VACUUM cuts the end off when nobody has the table locked, or a snapshot.  So the worker
 # waits half a second after each row.
-my $pages = changed_meanwhile('VACUUM', q{
+my $pages = changed_meanwhile(
+	'VACUUM', q{
 	SET session_replication_role = replica;
 	DELETE FROM narvik_sessions;
 	VACUUM narvik_sessions},

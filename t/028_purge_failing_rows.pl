@@ -6,7 +6,7 @@ use strict;
 use warnings;
 
 use FindBin;
-use lib $FindBin::RealBin;
+use lib "$FindBin::RealBin/lib";
 
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -46,7 +46,8 @@ sub trigger
 sub left
 {
 	my ($database) = @_;
-	return $node->safe_psql($database,
+	return $node->safe_psql(
+		$database,
 		q{SELECT string_agg(seq::text, ' ' ORDER BY seq) FROM narvik_sessions WHERE user_id = 'expired'});
 }
 
@@ -56,7 +57,8 @@ sub leaves
 	my ($name, $database, $seqs, $error) = @_;
 	my $count = 1 + ($seqs =~ tr, ,,);
 	purge($database);
-	ok($node->poll_query_until($database,
+	ok( $node->poll_query_until(
+			$database,
 			"SELECT count(*) = $count FROM narvik_sessions WHERE user_id = 'expired'"),
 		"$name: the others are purged");
 	wait_for_visits($node, $database, 1);
@@ -73,24 +75,27 @@ my $refers = 'CREATE TABLE refers (seq bigint REFERENCES narvik_sessions (seq)%s
 my $on_refers = 'update or delete on table "narvik_sessions" violates foreign key constraint "refers_seq_fkey" on table "refers"';
 
 prepared('referred', 3000, sprintf($refers, '') . 'INSERT INTO refers VALUES (17)');
-leaves('one that a foreign key refers to', 'referred', '17',
+leaves(
+	'one that a foreign key refers to', 'referred', '17',
 	qr/^session with seq 17 could not be purged: \Q$on_refers\E$/);
-is(purge_stats($node, 'referred', 'last_purge_at > now() - interval \'5 s\' AND purged = 2999'),
+is( purge_stats($node, 'referred', 'last_purge_at > now() - interval \'5 s\' AND purged = 2999'),
 	't', 'such visits end well');
 my @warnings = log_lines($node, qr/WARNING:  session with seq 17 could not be purged: \Q$on_refers\E/);
 cmp_ok(scalar @warnings, '>', 0, 'the log names it, too');
 $node->safe_psql('referred', 'TRUNCATE refers');
 ok(wait_until_purged($node, 'referred'), 'it is purged once nothing refers to it');
-ok($node->poll_query_until('referred', 'SELECT last_purge_error IS NULL FROM narvik_stats'),
+ok( $node->poll_query_until('referred', 'SELECT last_purge_error IS NULL FROM narvik_stats'),
 	'and the error is gone');
 
 prepared('several', 3000, sprintf($refers, '') . 'INSERT INTO refers VALUES (1), (2), (1000), (1001), (1500), (3000)');
-leaves('several', 'several', '1 2 1000 1001 1500 3000',
+leaves(
+	'several', 'several', '1 2 1000 1001 1500 3000',
 	qr/^6 sessions could not be purged, the last of them with seq 3000: \Q$on_refers\E$/);
 
 prepared('more', 20, sprintf($refers, '') . 'INSERT INTO refers SELECT seq FROM narvik_sessions');
 save_expired($node, 'more', 5);
-leaves('more than others', 'more', join(' ', 1 .. 20),
+leaves(
+	'more than others', 'more', join(' ', 1 .. 20),
 	qr/^20 sessions could not be purged, the last of them with seq 20: \Q$on_refers\E$/);
 
 # Each costs a transaction.
@@ -98,7 +103,8 @@ prepared('hopeless', 10000, trigger(q{PERFORM pg_sleep(0.002); RAISE EXCEPTION '
 set_by_reload($node, 'narvik.purge_interval = 1h');
 purge('hopeless');
 ok($node->poll_query_until('hopeless', 'SELECT purge_runs > 0 FROM narvik_stats'), 'if none can be deleted a visit ends well');
-like(purge_stats($node, 'hopeless', 'last_purge_error'),
+like(
+	purge_stats($node, 'hopeless', 'last_purge_error'),
 	qr/^\d+ sessions could not be purged, the last of them with seq \d+: not \d+$/, 'and says so');
 sleep 5;    # Reloads may have caused two visits.
 my $runs = purge_stats($node, 'hopeless', 'purge_runs');
@@ -110,13 +116,15 @@ set_by_reload($node, 'narvik.purge_interval = 1s');
 ok(wait_until_purged($node, 'hopeless'), 'all are purged once they can be');
 
 prepared('raises', 2000, trigger(q{IF OLD.seq IN (1, 999) THEN RAISE EXCEPTION 'not %', OLD.seq; END IF;}));
-leaves('one for which a trigger raises an error', 'raises', '1 999',
+leaves(
+	'one for which a trigger raises an error', 'raises', '1 999',
 	qr/^2 sessions could not be purged, the last of them with seq 999: not 999$/);
 
 prepared('locks', 300, sprintf($refers, ' ON DELETE CASCADE') . 'INSERT INTO refers VALUES (7)');
 my $locker = $node->background_psql('locks');
 $locker->query_safe('BEGIN; UPDATE refers SET seq = seq');
-leaves('one that waits for a lock', 'locks', '7',
+leaves(
+	'one that waits for a lock', 'locks', '7',
 	qr/^session with seq 7 could not be purged: canceling statement due to lock timeout$/);
 $locker->query_safe('COMMIT');
 $locker->quit;
@@ -131,9 +139,8 @@ $node->poll_query_until('table', 'SELECT purged > 1 FROM narvik_stats') or die '
 $locker = $node->background_psql('table');
 $locker->query_safe('BEGIN; LOCK TABLE narvik_sessions IN ACCESS EXCLUSIVE MODE');
 my $lock_timeout = 'canceling statement due to lock timeout';
-ok($node->poll_query_until('table', 'SELECT last_purge_error FROM narvik_stats', $lock_timeout),
-	'a visit that waits for the table fails')
-  or diag(purge_stats($node, 'table', '*'));
+ok( $node->poll_query_until('table', 'SELECT last_purge_error FROM narvik_stats', $lock_timeout),
+	'a visit that waits for the table fails') or diag(purge_stats($node, 'table', '*'));
 $locker->query_safe('COMMIT');
 $locker->quit;
 $node->safe_psql('postgres', 'ALTER DATABASE "table" RESET narvik.purge_rate');
@@ -142,19 +149,21 @@ ok(wait_until_purged($node, 'table'), 'and the next does not');
 # ---- slow ones --------------------------------------------------------------
 
 # 12 ms each: a thousand take longer than the launcher waits for a worker to connect.
-prepared('slow', 1500,
-	'CREATE TABLE batches (transaction bigint);'
-	  . trigger('INSERT INTO public.batches VALUES (txid_current()); PERFORM pg_sleep(0.012);'));
+prepared(
+	'slow', 1500,
+	'CREATE TABLE batches (transaction bigint);' . trigger('INSERT INTO public.batches VALUES (txid_current()); PERFORM pg_sleep(0.012);'));
 my $began = time();
 purge('slow');
 ok(wait_until_purged($node, 'slow'), 'rows with a slow trigger are purged');
 cmp_ok(time() - $began, '<', 40, 'one after the other, without a pause');
-cmp_ok($node->safe_psql('slow', 'SELECT max(n) FROM (SELECT count(*) AS n FROM batches GROUP BY transaction) AS t'),
+cmp_ok(
+	$node->safe_psql('slow', 'SELECT max(n) FROM (SELECT count(*) AS n FROM batches GROUP BY transaction) AS t'),
 	'<=', 30, 'in batches that do not take long');
 is(purge_stats($node, 'slow', 'last_purge_error'), '', 'there was no error');
 
 # Clients' time limits are not meant for the worker.
-my $limits = $node->safe_psql('postgres', q{
+my $limits = $node->safe_psql(
+	'postgres', q{
 	SELECT string_agg(format('ALTER DATABASE hurried SET %I = 20;', name), ' ') FROM pg_settings
 	WHERE name IN ('statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout',
 				   'idle_session_timeout', 'transaction_timeout')});
@@ -166,7 +175,8 @@ is(purge_stats($node, 'hurried', 'last_purge_error'), '', 'without an error');
 
 # One that takes longer than any batch may.
 prepared('endless', 300, trigger('IF OLD.seq = 1 THEN PERFORM pg_sleep(1000); END IF;'));
-leaves('one that takes for ever', 'endless', '1',
+leaves(
+	'one that takes for ever', 'endless', '1',
 	qr/^session with seq 1 could not be purged: canceling statement due to statement timeout$/);
 
 # ---- a worker that ends without a word --------------------------------------
@@ -179,11 +189,10 @@ purge('killed');
 my $worker = wait_for_worker($node, 'killed');
 $node->safe_psql('postgres', "SELECT pg_terminate_backend($worker)");
 set_by_reload($node, 'narvik.purge_interval = 1h');
-ok($node->poll_query_until('killed', 'SELECT last_purge_error FROM narvik_stats', $gone),
-	'a worker that is terminated is reported')
-  or diag(purge_stats($node, 'killed', '*'));
+ok( $node->poll_query_until('killed', 'SELECT last_purge_error FROM narvik_stats', $gone),
+	'a worker that is terminated is reported') or diag(purge_stats($node, 'killed', '*'));
 set_by_reload($node, 'narvik.purge_interval = 1s');
-ok($node->poll_query_until('killed', 'SELECT last_purge_error IS NULL FROM narvik_stats'),
+ok( $node->poll_query_until('killed', 'SELECT last_purge_error IS NULL FROM narvik_stats'),
 	'until another one has done its work');
 
 # Nobody gets into this database for a while.
@@ -191,11 +200,12 @@ my $offset = -s $node->logfile;
 $locker = $node->background_psql('postgres');
 $locker->query_safe('BEGIN; ALTER DATABASE killed RENAME TO locked');
 set_by_reload($node, 'narvik.purge_interval = 1h');
-ok($node->wait_for_log(qr/narvik purge worker FATAL:  terminating/, $offset),
+ok( $node->wait_for_log(qr/narvik purge worker FATAL:  terminating/, $offset),
 	'a worker that cannot connect is terminated');
 $locker->query_safe('ROLLBACK');
 $locker->quit;
-ok($node->poll_query_until('killed', 'SELECT last_purge_error FROM narvik_stats',
+ok( $node->poll_query_until(
+		'killed', 'SELECT last_purge_error FROM narvik_stats',
 		'the purge worker could not connect to the database'),
 	'and reported');
 
