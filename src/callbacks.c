@@ -38,6 +38,30 @@ new_id_arg(FunctionCallInfo fcinfo, int argno, unsigned char *id)
 				 errmsg("session ID must be %d hex digits", NARVIK_ID_CHARS)));
 }
 
+/*
+ * What save and put have in common: expires_at and data in arguments 2 and 3.
+ * The session does not slide.
+ */
+static void
+begin_session(FunctionCallInfo fcinfo, text *user_id, NarvikSession *session)
+{
+	NarvikTerms *terms = &session->terms;
+	TimestampTz now = narvik_now();
+
+	session->user_id = user_id;
+	session->data = narvik_data_arg(fcinfo, 3);
+	session->authenticated_at = user_id == NULL ? DT_NOBEGIN : now;
+	session->active_at = DT_NOBEGIN;
+	*terms = (NarvikTerms)
+	{
+		.guest = user_id == NULL,
+			.created_at = now,
+			.expires_at = narvik_expires_at_arg(fcinfo, 2),
+			.ends_at = DT_NOEND
+	};
+	terms->expires_at = narvik_expires_at(terms);
+}
+
 static void
 report_taken_id(void)
 {
@@ -67,19 +91,11 @@ narvik_save_session(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("narvik_save_session()");
 
 	new_id_arg(fcinfo, 0, session.id);
-	session.user_id = narvik_user_id_arg(fcinfo, 1);
-	session.data = narvik_data_arg(fcinfo, 3);
+	begin_session(fcinfo, narvik_user_id_arg(fcinfo, 1), &session);
 	narvik_require_arg(fcinfo, 5, gettext_noop("sliding must not be null"));
-	session.terms.guest = false;
-	session.terms.created_at = narvik_now();
-	session.terms.ends_at = DT_NOEND;
-	session.terms.expires_at = narvik_expires_at_arg(fcinfo, 2);
-	session.terms.expires_at = narvik_expires_at(&session.terms);
 	session.terms.sliding = PG_GETARG_BOOL(5);
 	session.terms.has_lifetime = narvik_lifetime_arg(fcinfo, 4, session.terms.created_at,
 													 &session.terms.lifetime);
-	session.authenticated_at = session.terms.created_at;
-	session.active_at = DT_NOBEGIN;
 
 	narvik_check_user_exists(session.user_id);
 	if (!narvik_store_insert_if_new(&session))
@@ -184,17 +200,7 @@ narvik_put_session(PG_FUNCTION_ARGS)
 		has_id = narvik_id_arg(fcinfo, 0, session.id);
 	else
 		new_id_arg(fcinfo, 0, session.id);
-	session.user_id = PG_ARGISNULL(1) ? NULL : narvik_user_id_arg(fcinfo, 1);
-	session.data = narvik_data_arg(fcinfo, 3);
-	session.terms.guest = session.user_id == NULL;
-	session.terms.created_at = narvik_now();
-	session.terms.ends_at = DT_NOEND;
-	session.terms.expires_at = narvik_expires_at_arg(fcinfo, 2);
-	session.terms.expires_at = narvik_expires_at(&session.terms);
-	session.terms.sliding = false;
-	session.terms.has_lifetime = false;
-	session.authenticated_at = session.terms.guest ? DT_NOBEGIN : session.terms.created_at;
-	session.active_at = DT_NOBEGIN;
+	begin_session(fcinfo, PG_ARGISNULL(1) ? NULL : narvik_user_id_arg(fcinfo, 1), &session);
 
 	if (has_id && may_put(&session, mode))
 		put = narvik_store_put(&session, mode);

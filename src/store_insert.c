@@ -56,13 +56,6 @@ static NarvikStatement update_session = {
 	.cursor_options = CURSOR_OPT_GENERIC_PLAN
 };
 
-static NarvikStatement delete_session = {
-	.text = "DELETE FROM ONLY %s WHERE ctid = $1",
-	.nparams = 1,
-	.params = {TIDOID},
-	.cursor_options = CURSOR_OPT_GENERIC_PLAN
-};
-
 static NarvikStatement find_oldest_of_user = {
 	.text = "SELECT seq, ctid FROM (SELECT seq, ctid FROM ONLY %s"
 	" WHERE user_id = $2 AND expires_at > $3 AND created_at > $4 AND id <> $6"
@@ -187,25 +180,6 @@ insert_unless_taken_meanwhile(Insertion *insertion)
 		ReThrowError(error);
 	FreeErrorData(error);
 	insertion->done = false;
-}
-
-/*
- * Delete the session with this id if it has expired.  False if it is there to
- * stay.
- */
-bool
-narvik_clear_id(const unsigned char *id, TimestampTz now)
-{
-	NarvikSession session;
-	Datum		value = PointerGetDatum(&session.tid);
-
-	if (!narvik_lock_session(id, LockTupleExclusive, false, &session))
-		return true;
-	if (!narvik_has_expired(&session.terms, now) ||
-		narvik_run_count(&delete_session, &value, NULL, NARVIK_NEWEST_STATE) == 0)
-		return false;
-	narvik_identity_session_ended(id);
-	return true;
 }
 
 /*

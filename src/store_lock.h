@@ -46,10 +46,8 @@ extern bool narvik_lock_live_session(const unsigned char *id, LockTupleMode mode
 extern int64 narvik_change_rows(NarvikStatement *find, NarvikStatement *change,
 								Datum *values, const char *nulls, int how);
 
-/* store_insert.c */
-extern bool narvik_clear_id(const unsigned char *id, TimestampTz now);
-
 /* store_write.c */
+extern bool narvik_clear_id(const unsigned char *id, TimestampTz now);
 extern void narvik_end_expired_identity(TimestampTz now);
 
 #endif							/* NARVIK_STORE_LOCK_H */

@@ -64,7 +64,7 @@ narvik_slot_has_id(TupleTableSlot *slot, const unsigned char *id)
 }
 
 static bool
-may_be_null(AttrNumber attnum)
+may_be_null(int attnum)
 {
 	return attnum == Anum_narvik_user_id || attnum == Anum_narvik_lifetime ||
 		(attnum >= Anum_narvik_ends_at && attnum <= Anum_narvik_active_at);

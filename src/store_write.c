@@ -300,6 +300,25 @@ narvik_store_delete(const unsigned char *id)
 	return deleted;
 }
 
+/*
+ * Delete the session with this id if it has expired.  False if it is there to
+ * stay.
+ */
+bool
+narvik_clear_id(const unsigned char *id, TimestampTz now)
+{
+	NarvikSession session;
+	Datum		value = PointerGetDatum(&session.tid);
+
+	if (!narvik_lock_session(id, LockTupleExclusive, false, &session))
+		return true;
+	if (!narvik_has_expired(&session.terms, now) ||
+		narvik_run_count(&delete_session, &value, NULL, NARVIK_NEWEST_STATE) == 0)
+		return false;
+	narvik_identity_session_ended(id);
+	return true;
+}
+
 /* ---- many sessions ------------------------------------------------------ */
 
 /* All sessions of a user, but for one if except_id is not NULL. */

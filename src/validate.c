@@ -77,7 +77,7 @@ NarvikVerdict
 narvik_validate(const unsigned char *id, bool with_data, NarvikSession *session)
 {
 	TimestampTz now = narvik_now();
-	NarvikVerdict		verdict;
+	NarvikVerdict verdict;
 
 	do
 	{
@@ -120,11 +120,4 @@ narvik_count_validation(NarvikVerdict verdict)
 		case NARVIK_LOOK_AGAIN:
 			pg_unreachable();
 	}
-}
-
-bool
-narvik_is_valid(NarvikVerdict verdict)
-{
-	return verdict == NARVIK_IS_VALID || verdict == NARVIK_IS_DUE ||
-		verdict == NARVIK_IS_EXTENDED;
 }

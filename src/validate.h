@@ -21,7 +21,13 @@ typedef enum
 
 extern NarvikVerdict narvik_validate(const unsigned char *id, bool with_data,
 									 NarvikSession *session);
-extern bool narvik_is_valid(NarvikVerdict verdict);
 extern void narvik_count_validation(NarvikVerdict verdict);
+
+static inline bool
+narvik_is_valid(NarvikVerdict verdict)
+{
+	return verdict == NARVIK_IS_VALID || verdict == NARVIK_IS_DUE ||
+		verdict == NARVIK_IS_EXTENDED;
+}
 
 #endif							/* NARVIK_VALIDATE_H */

@@ -39,10 +39,8 @@ my %mutating = (
 	narvik_delete_sessions_for_user => q{narvik_delete_sessions_for_user('alice')},
 	narvik_delete_all_expired_sessions => q{narvik_delete_all_expired_sessions()},
 	narvik_update_session_data => q{narvik_update_session_data(narvik_session_id('fresh'), '{"a": 1}')},
-	narvik_save_session =>
-	  q{narvik_save_session(narvik_session_id('new'), 'bob', now() + interval '1 day')},
-	narvik_update_session_expiry =>
-	  q{narvik_update_session_expiry(narvik_session_id('fresh'), now() + interval '1 day')},
+	narvik_save_session => q{narvik_save_session(narvik_session_id('new'), 'bob', now() + interval '1 day')},
+	narvik_update_session_expiry => q{narvik_update_session_expiry(narvik_session_id('fresh'), now() + interval '1 day')},
 	narvik_put_session => q{narvik_put_session(narvik_session_id('new'), 'bob', now() + interval '1 day', '{}')},
 	narvik_change_session_id => q{narvik_change_session_id(narvik_session_id('fresh'), narvik_session_id('new'))},
 	narvik_delete_session => q{narvik_delete_session(narvik_session_id('fresh'))},

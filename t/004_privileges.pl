@@ -235,8 +235,9 @@ my @settings = split /\n/, $node->safe_psql(
 	q{SELECT narvik_cookie_name() \g /dev/null
 	SELECT name FROM pg_settings WHERE name LIKE 'narvik.%' ORDER BY name COLLATE "C"});
 is( join(' ', grep { !/^narvik\.purge/ } @settings),
-	join(' ', map { "narvik.$_" }
-		  qw(cookie_domain cookie_expires_in cookie_name cookie_partitioned cookie_path
+	join(
+		' ',
+		map { "narvik.$_" } qw(cookie_domain cookie_expires_in cookie_name cookie_partitioned cookie_path
 		  cookie_same_site cookie_secure guest_expires_in max_sessions_per_user
 		  session_expires_in session_max_age)),
 	'the settings are the ones of the manual');

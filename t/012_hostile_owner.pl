@@ -227,11 +227,12 @@ my @calls = (
 	[ q{SELECT count(*) FROM narvik_fetch_sessions_for_user('many')}, '2' ],
 	[ q{SELECT narvik_save_session(narvik_session_id('saved'), 'alice', now() + interval '1 day')}, '' ],
 	[ q{SELECT user_id IS NULL FROM narvik_create_guest_session()}, 't' ],
-	[ q{SELECT p.user_id, p.data FROM narvik_create_guest_session('{"k": 1}') AS c, narvik_promote_session(c.token, 'alice') AS p}, 'alice|{"k": 1}' ],
-	[ q{SELECT narvik_put_session(narvik_session_id('put'), 'alice', now() + interval '1 day', '{}'),
+	[   q{SELECT p.user_id, p.data FROM narvik_create_guest_session('{"k": 1}') AS c, narvik_promote_session(c.token, 'alice') AS p},
+		'alice|{"k": 1}' ],
+	[   q{SELECT narvik_put_session(narvik_session_id('put'), 'alice', now() + interval '1 day', '{}'),
 		narvik_put_session(narvik_session_id('put'), NULL, now() + interval '1 day', '{}', true),
 		narvik_change_session_id(narvik_session_id('put'), narvik_session_id('changed'))}, 't|t|t' ],
-	[ q{SELECT user_id FROM narvik_authenticate_cookie('narvik_session=fresh')
+	[   q{SELECT user_id FROM narvik_authenticate_cookie('narvik_session=fresh')
 		UNION ALL SELECT user_id FROM narvik_authenticate_cookie('x=y'::bytea)}, 'alice' ],
 	[ q{SELECT user_id FROM narvik_fetch_session(narvik_session_id('fresh'))}, 'alice' ],
 	[ q{SELECT narvik_update_session_data(narvik_session_id('data'), '{"k": 1}')}, '{"k": 1}' ],

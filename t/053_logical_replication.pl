@@ -115,8 +115,9 @@ is($subscriber->safe_psql('postgres', 'SELECT narvik_delete_all_expired_sessions
 is($publisher->safe_psql('postgres', 'SELECT narvik_delete_all_expired_sessions()'), '1', 'as the publisher does');
 $publisher->safe_psql('postgres', q{SELECT token FROM narvik_rotate_session('due')});
 caught_up('postgres');
-my $sessions = q{SELECT seq, id, user_id, created_at, expires_at, ends_at, authenticated_at, active_at, lifetime, sliding, data, purge_hour FROM narvik_sessions ORDER BY seq};
-is($subscriber->safe_psql('postgres', $sessions), $publisher->safe_psql('postgres', $sessions),
+my $sessions =
+  q{SELECT seq, id, user_id, created_at, expires_at, ends_at, authenticated_at, active_at, lifetime, sliding, data, purge_hour FROM narvik_sessions ORDER BY seq};
+is( $subscriber->safe_psql('postgres', $sessions), $publisher->safe_psql('postgres', $sessions),
 	'neither stops replication, and the publisher has the last word');
 $publisher->safe_psql('postgres', q{SELECT narvik_delete_sessions_for_user('due')});
 

@@ -43,7 +43,8 @@ $source->safe_psql(
 my $settings = q{
 	SELECT d.datname, r.rolname, s.setconfig FROM pg_db_role_setting AS s
 	LEFT JOIN pg_database AS d ON d.oid = setdatabase LEFT JOIN pg_roles AS r ON r.oid = setrole ORDER BY 1, 2};
-my $rows = 'SELECT seq, id, user_id, created_at, expires_at, ends_at, authenticated_at, active_at, lifetime, sliding, data, purge_hour FROM narvik_sessions ORDER BY seq';
+my $rows =
+  'SELECT seq, id, user_id, created_at, expires_at, ends_at, authenticated_at, active_at, lifetime, sliding, data, purge_hour FROM narvik_sessions ORDER BY seq';
 
 # What a role is answered, or the SQLSTATE.
 sub as_role

@@ -63,9 +63,11 @@ is( $node->safe_psql(
 		SELECT string_agg(proname, ' ' ORDER BY proname) FROM pg_proc
 		WHERE pronamespace = 'narvik_shard'::regnamespace AND has_function_privilege('narvik_router', oid, 'EXECUTE')}),
 	'create_guest_session create_session delete_all_expired_sessions delete_sessions_of_user narvik_delete_session narvik_fetch_session '
-	. 'narvik_invalidate_session narvik_put_session narvik_save_session narvik_stats narvik_update_session_data narvik_update_session_expiry '
-	. 'narvik_validate_session promote_session reset_stats rotate_session sessions_of_user', 'a router may execute what it needs on a shard');
-foreach my $sql ('TABLE narvik.narvik_sessions', 'TABLE narvik_shard.partitions', q{SELECT narvik.narvik_create_session('x')},
+	  . 'narvik_invalidate_session narvik_put_session narvik_save_session narvik_stats narvik_update_session_data narvik_update_session_expiry '
+	  . 'narvik_validate_session promote_session reset_stats rotate_session sessions_of_user',
+	'a router may execute what it needs on a shard');
+foreach my $sql (
+	'TABLE narvik.narvik_sessions', 'TABLE narvik_shard.partitions', q{SELECT narvik.narvik_create_session('x')},
 	'SELECT narvik_shard.stop_writers(0, NULL)')
 {
 	is(outcome($node, 'shard0', $sql, '-U', 'narvik_router'), 'ERROR:  42501', "and no more: $sql");

@@ -150,7 +150,8 @@ $source->quit;
 
 log_in($_, 12) foreach qw(a b c);
 ask('router', 'a', $make_due);
-my $before = $node->safe_psql('shard0', q{SELECT id, user_id, created_at, expires_at, ends_at, authenticated_at, active_at, lifetime, sliding, data, purge_hour
+my $before = $node->safe_psql(
+	'shard0', q{SELECT id, user_id, created_at, expires_at, ends_at, authenticated_at, active_at, lifetime, sliding, data, purge_hour
 	FROM narvik_shard.rows_of(12) ORDER BY id});
 
 # What an attempt that failed has left.
@@ -175,8 +176,11 @@ is(valid('router2', 'c'), '40001', 'the second does not, and takes no session fo
 ($out, $err) = move_partitions($node, 'shard3', [ 'router', 'router2' ], 12);
 is($err, '', 'called again');
 is(valid($_, 'b'), '1', "now $_ knows") foreach ('router', 'router2');
-is( $node->safe_psql('shard3', q{SELECT id, user_id, created_at, expires_at, ends_at, authenticated_at, active_at, lifetime, sliding, data, purge_hour
-		FROM narvik_shard.rows_of(12) ORDER BY id}), $before, 'the rows are the same, and no others');
+is( $node->safe_psql(
+		'shard3', q{SELECT id, user_id, created_at, expires_at, ends_at, authenticated_at, active_at, lifetime, sliding, data, purge_hour
+		FROM narvik_shard.rows_of(12) ORDER BY id}),
+	$before,
+	'the rows are the same, and no others');
 is($node->safe_psql('shard0', 'SELECT count(*) FROM narvik_shard.rows_of(12)'), '0', 'the source has none');
 foreach (sort keys %archived)
 {

@@ -192,22 +192,21 @@ my %provoked_by = (
 	'user_id empty or over 1024 bytes' => [ q{SELECT narvik_create_session('')}, q{SELECT narvik_create_session(repeat('x', 1025))} ],
 	'data or patch that is no JSON object' => [
 		q{SELECT narvik_create_session('alice', '[]')},
-		"$save; SELECT narvik_update_session_data(narvik_session_id('x'), '1')"
-	],
+		"$save; SELECT narvik_update_session_data(narvik_session_id('x'), '1')" ],
 	'expires_in, max_age or lifetime zero, negative, or beyond the range of timestamps' => [
-		map { (
-			"SELECT narvik_create_session('alice', expires_in => '$_')",
-			"SELECT narvik_create_session('alice', max_age => '$_')",
-			"SELECT narvik_save_session(narvik_session_id('x'), 'alice', 'tomorrow', lifetime => '$_')")
-		} '0', '-1 day', '1000000 years'
-	],
-	'max_rows negative' => [ q{SELECT narvik_fetch_sessions_for_user('alice', -1)} ],
-	'expires_at infinite' => [ q{SELECT narvik_save_session(narvik_session_id('x'), 'alice', 'infinity')} ],
+		map {
+			(   "SELECT narvik_create_session('alice', expires_in => '$_')",
+				"SELECT narvik_create_session('alice', max_age => '$_')",
+				"SELECT narvik_save_session(narvik_session_id('x'), 'alice', 'tomorrow', lifetime => '$_')")
+		} '0',
+		'-1 day',
+		'1000000 years' ],
+	'max_rows negative' => [q{SELECT narvik_fetch_sessions_for_user('alice', -1)}],
+	'expires_at infinite' => [q{SELECT narvik_save_session(narvik_session_id('x'), 'alice', 'infinity')}],
 	'saving or putting under an id that is not 64 hex digits, or changing to one' => [
 		q{SELECT narvik_save_session('1234', 'alice', 'tomorrow')},
 		q{SELECT narvik_put_session('1234', 'alice', 'tomorrow', '{}')},
-		"$save; SELECT narvik_change_session_id(narvik_session_id('x'), '1234')"
-	],
+		"$save; SELECT narvik_change_session_id(narvik_session_id('x'), '1234')" ],
 	'saving an id that a live session has, or changing to it' => [
 		"$save; $save",
 		"$save; SELECT narvik_save_session(narvik_session_id('y'), 'alice', 'tomorrow');

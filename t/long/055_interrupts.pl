@@ -66,7 +66,8 @@ my %calls = (
 	narvik_create_guest_session => [ q{narvik_create_guest_session()}, qw(table) ],
 	narvik_promote_session => [ q{narvik_promote_session('live', 'alice')}, qw(table user rows) ],
 	narvik_put_session => [ q{narvik_put_session(narvik_session_id('live'), 'alice', now() + interval '1 day', '{}')}, qw(table rows) ],
-	narvik_change_session_id => [ q{narvik_change_session_id(narvik_session_id('live'), narvik_session_id('new'))}, qw(table rows newcomer) ],
+	narvik_change_session_id =>
+	  [ q{narvik_change_session_id(narvik_session_id('live'), narvik_session_id('new'))}, qw(table rows newcomer) ],
 	narvik_validate_user => [ q{narvik_validate_user('due', NULL::people)}, qw(table users) ],
 	narvik_invalidate_session => [ q{narvik_invalidate_session(narvik_session_id('live'))}, qw(table rows) ],
 	narvik_rotate_session => [ q{narvik_rotate_session('live')}, qw(table rows) ],
