@@ -28,8 +28,6 @@ CREATE TABLE narvik_sessions (
 CREATE INDEX narvik_sessions_user_id_idx ON narvik_sessions (user_id);
 CREATE INDEX narvik_sessions_purge_hour_idx ON narvik_sessions (purge_hour);
 
-REVOKE ALL ON narvik_sessions FROM PUBLIC;
-
 /* pg_dump carries the sessions, and the counter behind seq. */
 SELECT pg_catalog.pg_extension_config_dump('narvik_sessions', '');
 SELECT pg_catalog.pg_extension_config_dump('narvik_sessions_seq_seq', '');
@@ -286,7 +284,7 @@ COMMENT ON VIEW narvik_stats IS
 'what was done with sessions in this database since stats_reset; empty unless narvik is in shared_preload_libraries';
 COMMENT ON COLUMN narvik_stats.created IS 'sessions created or saved';
 COMMENT ON COLUMN narvik_stats.validated IS 'validations that found a live session';
-COMMENT ON COLUMN narvik_stats.rejected IS 'validations of a token without a session';
+COMMENT ON COLUMN narvik_stats.rejected IS 'validations of a token without a session; NULL and the empty text are no token';
 COMMENT ON COLUMN narvik_stats.expired IS 'validations of a token whose session had expired';
 COMMENT ON COLUMN narvik_stats.extended IS 'validations that extended the session; they are in validated too';
 COMMENT ON COLUMN narvik_stats.invalidated IS 'sessions deleted by id, by user or with their user';
@@ -308,32 +306,53 @@ COMMENT ON FUNCTION narvik_reset_stats() IS 'sets the counters of this database 
 
 /*
  * The functions work with the rights of the table's owner, so EXECUTE is the
- * only gate.  It stays open for the ones that touch no session.
+ * only gate.  Everything here is closed to everybody, also to those whom ALTER
+ * DEFAULT PRIVILEGES lets in at creation.  Open are the functions of the list,
+ * which touch no session, and the types, which hold none: of these the database
+ * administrator's defaults decide.
+ *
+ * The search path is pinned because somebody may have made functions and
+ * operators in the schema that narvik comes to, which a call here would fit
+ * better than the ones of pg_catalog.
  */
-REVOKE ALL ON FUNCTION
-	narvik_create_session(text, jsonb, interval, boolean),
-	narvik_validate_session(text),
-	narvik_invalidate_session(text),
-	narvik_rotate_session(text),
-	narvik_fetch_sessions_for_user(text),
-	narvik_delete_sessions_for_user(text, text),
-	narvik_delete_all_expired_sessions(),
-	narvik_update_session_data(text, jsonb),
-	narvik_save_session(text, text, timestamptz, jsonb),
-	narvik_fetch_session(text),
-	narvik_update_session_expiry(text, timestamptz),
-	narvik_delete_session(text),
-	narvik_authenticate(text),
-	narvik_link_users(regclass, name),
-	narvik_unlink_users(),
-	narvik_users_changed(),
-	narvik_validate_user(text, anyelement),
-	narvik_grant(regrole),
-	narvik_revoke(regrole),
-	narvik_stats(),
-	narvik_reset_stats()
-FROM PUBLIC;
+DO $$
+DECLARE
+	open_functions CONSTANT name[] := '{
+		narvik_generate_token,
+		narvik_session_id,
+		narvik_cookie_name,
+		narvik_create_cookie,
+		narvik_create_blank_cookie,
+		narvik_read_cookie,
+		narvik_current_user_id,
+		narvik_current_session_id}';
+	script_path CONSTANT text := pg_catalog.current_setting('search_path');
+	statement	text;
+BEGIN
+	PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+	FOR statement IN
+		SELECT format('REVOKE ALL ON %s FROM %s', o.name,
+					  CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END)
+		FROM pg_extension AS e
+		JOIN pg_depend AS d ON d.refclassid = 'pg_extension'::regclass
+			 AND d.refobjid = e.oid AND d.deptype = 'e'
+		CROSS JOIN LATERAL (
+			-- A sequence and a view are tables to REVOKE.
+			SELECT 'TABLE ' || oid::regclass, relowner, relacl FROM pg_class
+			WHERE d.classid = 'pg_class'::regclass AND oid = d.objid
+			UNION ALL
+			SELECT 'FUNCTION ' || oid::regprocedure, proowner,
+				   coalesce(proacl, acldefault('f', proowner)) FROM pg_proc
+			WHERE d.classid = 'pg_proc'::regclass AND oid = d.objid
+				  AND proname <> ALL (open_functions)
+		) AS o (name, owner, acl)
+		CROSS JOIN aclexplode(o.acl) AS a
+		WHERE e.extname = 'narvik' AND a.grantee <> o.owner
+	LOOP
+		EXECUTE statement;
+	END LOOP;
+	PERFORM pg_catalog.set_config('search_path', script_path, true);
+END $$;
 
-REVOKE ALL ON narvik_stats FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION narvik_stats() TO pg_read_all_stats;
 GRANT SELECT ON narvik_stats TO pg_read_all_stats;

@@ -60,6 +60,24 @@ SELECT narvik_grant('regress_narvik_app');
 ROLLBACK;
 SELECT * FROM pg_temp.differs('regress_narvik_app', 'everybody');
 
+-- Where default privileges took the open ones from PUBLIC it gives them, too.
+DO $$
+BEGIN
+    EXECUTE (SELECT 'REVOKE EXECUTE ON FUNCTION ' || string_agg(signature::text, ', ') || ' FROM PUBLIC'
+             FROM pg_temp.members JOIN pg_temp.class USING (name) WHERE is_for = 'everybody');
+END $$;
+SELECT * FROM pg_temp.differs('regress_narvik_app', VARIADIC '{}');
+SELECT narvik_grant('regress_narvik_app');
+SELECT * FROM pg_temp.differs('regress_narvik_app', 'everybody', 'application');
+SELECT narvik_revoke('regress_narvik_app');
+SELECT * FROM pg_temp.differs('regress_narvik_app', VARIADIC '{}');
+DO $$
+BEGIN
+    EXECUTE (SELECT 'GRANT EXECUTE ON FUNCTION ' || string_agg(signature::text, ', ') || ' TO PUBLIC'
+             FROM pg_temp.members JOIN pg_temp.class USING (name) WHERE is_for = 'everybody');
+END $$;
+SELECT * FROM pg_temp.differs('public', 'everybody');
+
 -- Role names.
 SELECT narvik_grant('"Regress ""Odd"" Röle; x"');
 SELECT * FROM pg_temp.differs('Regress "Odd" Röle; x', 'everybody', 'application');

@@ -19,6 +19,9 @@ SELECT narvik_reset_stats();
 SELECT v.user_id, v.extended
 FROM narvik_create_session('counted') c, LATERAL narvik_validate_session(c.token) v;
 SELECT count(*) FROM narvik_validate_session('unknown');
+-- A request without a cookie is not rejected.
+SELECT count(*) FROM narvik_validate_session(NULL);
+SELECT count(*) FROM narvik_validate_session('');
 SELECT narvik_delete_sessions_for_user('counted');
 SELECT created, validated, rejected, expired, extended, invalidated, rotated, now() >= stats_reset AS has_been_reset
 FROM narvik_stats;

@@ -22,8 +22,10 @@ PG_FUNCTION_INFO_V1(narvik_grant);
 PG_FUNCTION_INFO_V1(narvik_revoke);
 
 /*
- * Everything about sessions.  What touches none is open to all anyway; the
- * link, the counters and the purge are the administrator's.
+ * Everything about sessions.  What touches none is open to all unless default
+ * privileges took it from PUBLIC, and policies call it as the application's
+ * role, so it is granted as well.  The link, the counters and the purge are the
+ * administrator's.
  */
 static const char *const application_functions[] = {
 	"narvik_create_session",
@@ -38,7 +40,15 @@ static const char *const application_functions[] = {
 	"narvik_save_session",
 	"narvik_fetch_session",
 	"narvik_update_session_expiry",
-	"narvik_delete_session"
+	"narvik_delete_session",
+	"narvik_generate_token",
+	"narvik_session_id",
+	"narvik_cookie_name",
+	"narvik_create_cookie",
+	"narvik_create_blank_cookie",
+	"narvik_read_cookie",
+	"narvik_current_user_id",
+	"narvik_current_session_id"
 };
 
 static char *

@@ -59,6 +59,14 @@ token_arg_id(FunctionCallInfo fcinfo, int argno, unsigned char *id)
 	return narvik_token_id(PG_GETARG_TEXT_PP(argno), id);
 }
 
+/* A request without a session cookie: most of them are, on most sites. */
+static bool
+token_arg_is_empty(FunctionCallInfo fcinfo, int argno)
+{
+	return PG_ARGISNULL(argno) ||
+		toast_raw_datum_size(PG_GETARG_DATUM(argno)) == VARHDRSZ;
+}
+
 /*
  * narvik_create_session(user_id text, data jsonb, expires_in interval,
  *						 sliding boolean) returns narvik_created_session
@@ -106,6 +114,7 @@ may_write(void)
 
 typedef enum
 {
+	NO_TOKEN,					/* NULL or empty */
 	UNKNOWN,
 	EXPIRED,
 	VALID,
@@ -189,6 +198,9 @@ count_validation(Verdict verdict)
 {
 	switch (verdict)
 	{
+		case NO_TOKEN:
+			/* Nobody tries to guess with it. */
+			break;
 		case UNKNOWN:
 			narvik_count(NARVIK_REJECTED, 1);
 			break;
@@ -221,6 +233,8 @@ validate_token_arg(FunctionCallInfo fcinfo, int argno, bool with_data,
 
 	if (token_arg_id(fcinfo, argno, id))
 		verdict = validate(id, with_data, session);
+	else if (token_arg_is_empty(fcinfo, argno))
+		verdict = NO_TOKEN;
 
 	count_validation(verdict);
 	*extended = verdict == EXTENDED;

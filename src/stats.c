@@ -20,6 +20,7 @@
 
 #include "fmgr.h"
 #include "funcapi.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
 #include "storage/ipc.h"
@@ -172,10 +173,15 @@ narvik_report_purge(int64 rows, int64 ms, bool more_to_do)
 void
 narvik_report_purge_error(const char *message)
 {
+	int			len;
+
 	if (!attach())
 		return;
 	LWLockAcquire(lock, LW_EXCLUSIVE);
-	strlcpy(my_entry->last_purge_error, message, ERROR_BYTES);
+	/* A character that was cut could not be shown to other client encodings. */
+	len = pg_mbcliplen(message, (int) strlen(message), ERROR_BYTES - 1);
+	memcpy(my_entry->last_purge_error, message, len);
+	my_entry->last_purge_error[len] = '\0';
 	my_entry->more_to_purge = false;
 	LWLockRelease(lock);
 }
@@ -201,20 +207,38 @@ narvik_take_more_to_purge(Oid database)
 	return more;
 }
 
-/* Make room: remove the entries of databases that are not in the list. */
-void
-narvik_forget_other_databases(const List *databases)
+/*
+ * OIDs of the databases that have an entry.
+ */
+List *
+narvik_counted_databases(void)
 {
+	List	   *databases = NIL;
 	HASH_SEQ_STATUS status;
 	Entry	   *entry;
 
-	LWLockAcquire(lock, LW_EXCLUSIVE);
+	LWLockAcquire(lock, LW_SHARED);
 	hash_seq_init(&status, entries);
 	while ((entry = hash_seq_search(&status)) != NULL)
-	{
-		if (!list_member_oid(databases, entry->database))
-			hash_search(entries, &entry->database, HASH_REMOVE, NULL);
-	}
+		databases = lappend_oid(databases, entry->database);
+	LWLockRelease(lock);
+	return databases;
+}
+
+/*
+ * Make room: remove the entries of databases that have been dropped.  Which are
+ * they?  Those that narvik_counted_databases() returned and that a snapshot
+ * taken after it does not show.  One that a snapshot from before does not show
+ * may be new, and its processes have pointers to their entry.
+ */
+void
+narvik_forget_databases(const List *dropped)
+{
+	ListCell   *cell;
+
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	foreach(cell, dropped)
+		(void) hash_search(entries, &lfirst_oid(cell), HASH_REMOVE, NULL);
 	LWLockRelease(lock);
 }
 

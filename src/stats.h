@@ -27,6 +27,7 @@ extern void narvik_count(NarvikCounter counter, int64 n);
 extern void narvik_report_purge(int64 rows, int64 ms, bool more_to_do);
 extern void narvik_report_purge_error(const char *message);
 extern bool narvik_take_more_to_purge(Oid database);
-extern void narvik_forget_other_databases(const List *databases);
+extern List *narvik_counted_databases(void);
+extern void narvik_forget_databases(const List *dropped);
 
 #endif							/* NARVIK_STATS_H */

@@ -314,6 +314,8 @@ narvik_store_update_id(const unsigned char *old_id, const unsigned char *new_id,
 		memcpy(session->id, new_id, NARVIK_ID_BYTES);
 		narvik_identity_session_rotated(old_id, new_id);
 	}
+	else
+		narvik_identity_session_ended(old_id);
 	narvik_run_end(&run);
 	return found;
 }
@@ -361,6 +363,8 @@ narvik_store_update_data(const unsigned char *id, Jsonb *patch, TimestampTz now)
 	narvik_run_begin(&run, &update_data, values, NULL, 0);
 	if (SPI_processed > 0)
 		data = DatumGetJsonbP(narvik_run_column_copy(&run, 0, 1));
+	else
+		narvik_identity_session_ended(id);
 	narvik_run_end(&run);
 	return data;
 }
@@ -446,7 +450,6 @@ narvik_store_delete_expired(TimestampTz now)
 	Datum		values[2];
 	int64		deleted;
 
-	end_expired_identity(now);
 	values[0] = Int32GetDatum(narvik_purge_hour(now));
 	values[1] = TimestampTzGetDatum(now);
 	deleted = narvik_run_count(&delete_expired, values, NULL, 0);
@@ -457,6 +460,7 @@ narvik_store_delete_expired(TimestampTz now)
 		deleted += narvik_run_count(&delete_over_age, values, NULL,
 									NARVIK_WITHOUT_INDEX);
 	}
+	end_expired_identity(now);
 	return deleted;
 }
 

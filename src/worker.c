@@ -257,12 +257,15 @@ static void
 make_round(int64 until_ms)
 {
 	static bool complained = false;
+	List	   *counted;
 	List	   *all;
 	List	   *visited;
 	bool		time_is_over = false;
 
+	/* In this order: a database can be new, and counted, after the list. */
+	counted = narvik_counted_databases();
 	list_databases(&all, &visited);
-	narvik_forget_other_databases(all);
+	narvik_forget_databases(list_difference_oid(counted, all));
 
 	pgstat_report_activity(STATE_RUNNING, "visiting databases");
 	while (visited != NIL && !ConfigReloadPending && !time_is_over)

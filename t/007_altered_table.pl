@@ -86,7 +86,7 @@ push @cases,
 foreach (
 	[ 'seq', 'integer' ], [ 'seq', 'smallint' ],
 	[ 'user_id', 'varchar(100)', 'text COLLATE "C"' ], [ 'user_id', q{bytea USING convert_to(user_id, 'UTF8')} ],
-	[ 'user_id', 'name' ], [ 'user_id', 'text COLLATE "de_DE"' ],
+	[ 'user_id', 'name' ], [ 'user_id', 'text COLLATE "de-x-icu"' ],
 	[ 'created_at', 'timestamp' ], [ 'created_at', 'date' ], [ 'created_at', 'text' ],
 	[ 'expires_at', 'timestamp' ], [ 'expires_at', 'text' ],
 	[ 'expires_at', 'bigint USING extract(epoch FROM expires_at)' ], [ 'expires_at', 'timestamptz(0)' ],

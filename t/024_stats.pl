@@ -61,10 +61,12 @@ counts_for('valid and due', q{SELECT narvik_validate_session('due');}, validated
 counts_for('then it is not', q{SELECT narvik_validate_session('due');}, validated => 1);
 counts_for('no such session', q{SELECT narvik_validate_session('unknown');}, rejected => 1);
 counts_for(
-	'no token at all', q{
+	'what cannot be a token', q{
 	SELECT narvik_validate_session(t)
-	FROM (VALUES (NULL), (''), ('é'), ('two words'), (repeat('x', 1024)), (repeat('x', 1025)), (E'\r\n')) AS v (t)},
-	rejected => 7);
+	FROM (VALUES ('é'), ('two words'), (repeat('x', 1024)), (repeat('x', 1025)), (E'\r\n'), (' ')) AS v (t)},
+	rejected => 6);
+counts_for('no token at all is not rejected', q{
+	SELECT narvik_validate_session(t), narvik_authenticate(t) FROM (VALUES (NULL), ('')) AS v (t)});
 counts_for('expired', q{SELECT narvik_validate_session('expired');}, expired => 1);
 counts_for('then there is no row any more', q{SELECT narvik_validate_session('expired');}, rejected => 1);
 counts_for(
@@ -150,6 +152,24 @@ is($after{purge_runs} - $before{purge_runs}, 1, 'and the visit');
 $node->poll_query_until('other', 'SELECT purge_runs = 1 FROM narvik_stats') or die 'no visit';
 is_deeply({ counts('other') }, { (map { $_ => 0 } @counters), purge_runs => 1 },
 	'another database has counters of its own');
+
+# A message that is too long is cut, between two characters.
+$node->safe_psql('postgres', q{CREATE DATABASE words TEMPLATE template0 ENCODING 'UTF8'});
+$node->safe_psql(
+	'words', q{
+	SET client_min_messages = warning;
+	CREATE EXTENSION narvik CASCADE;
+	CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
+	BEGIN
+		RAISE EXCEPTION '%', repeat(chr(228), 300);
+	END $$;
+	CREATE TRIGGER refuse BEFORE DELETE ON narvik_sessions FOR EACH ROW EXECUTE FUNCTION refuse()});
+save_expired($node, 'words', 1);
+$node->reload;
+$node->poll_query_until('words', 'SELECT last_purge_error IS NOT NULL FROM narvik_stats') or die 'no visit';
+my ($failed, $message, $error) = $node->psql('words', q{SET client_encoding = 'LATIN1'; SELECT last_purge_error FROM narvik_stats});
+is($error, '', 'a message that was cut can be read under another client encoding');
+is(unpack('H*', $message), 'e4' x 127, 'it has as many whole characters as there is room for');
 
 # ---- adding up --------------------------------------------------------------
 

@@ -1,7 +1,8 @@
 # docs/recipes.md: every recipe is the file it names, runs, and gets the answers
 # that the page shows.  What the pages promise beyond that is tested after it:
-# races between log-in and password change, what PostgREST's transactions do,
-# and where the server shows tokens.
+# who can read password hashes, how long a log-in takes, races between log-in and
+# password change, what PostgREST's transactions do, and where the server shows
+# tokens.
 #
 # Tokens that this test puts into statements are shorter than real ones: the
 # logs of all tests are searched for those.
@@ -89,6 +90,13 @@ sub run_recipe
 	return;
 }
 
+# Functions that lend their owner's rights, and lend too much.
+my $careless = q{
+	SELECT proname FROM pg_proc AS p
+	WHERE prosecdef AND (proconfig IS NULL OR array_to_string(proconfig, ';') !~ '^search_path=(narvik|pg_catalog), pg_temp$'
+		OR (SELECT rolsuper FROM pg_roles WHERE oid = proowner)
+		OR EXISTS (SELECT FROM aclexplode(coalesce(proacl, acldefault('f', proowner))) WHERE grantee = 0))};
+
 sub basename_of { return $_[0] =~ s/.*\/(.*)\.sql/$1/r }
 
 $node->safe_psql('postgres', 'CREATE DATABASE setup');
@@ -100,7 +108,60 @@ foreach my $file (grep { $_ ne 'examples/recipes/setup.sql' } @order)
 		qq{CREATE DATABASE "$database" TEMPLATE setup;
 		   ALTER DATABASE "$database" SET search_path = public, narvik});
 	run_recipe($file, $database);
+	is($node->safe_psql($database, $careless),
+		'', "$file: no function runs as a superuser, for PUBLIC, or by the caller's search path");
 }
+
+# ---- passwords --------------------------------------------------------------
+
+$node->safe_psql('postgres', 'CREATE DATABASE passwords TEMPLATE setup;
+	ALTER DATABASE passwords SET search_path = public, narvik');
+
+sub as_webapp
+{
+	my ($sql, $database) = @_;
+	return $node->psql($database // 'passwords', $sql, extra_params => [ '-U', 'webapp' ]);
+}
+
+is((as_webapp('TABLE app_users'))[1], "1|alice\n2|bob", 'the application reads the users, without hashes');
+like((as_webapp('TABLE app_passwords'))[2],
+	qr/permission denied for table app_passwords/, 'it reads no password hash');
+like((as_webapp("UPDATE app_passwords SET hash = 'x'"))[2],
+	qr/permission denied for table app_passwords/, 'and writes none');
+$node->safe_psql('postgres', 'CREATE ROLE nobody_special LOGIN');
+foreach my $call ("check_password('alice', 'alice''s password')", "change_password('alice''s password', 'x')")
+{
+	my ($rc, $out, $err) = $node->psql('passwords', "SELECT $call", extra_params => [ '-U', 'nobody_special' ]);
+	like($err, qr/permission denied for function/, "other roles cannot call $call");
+}
+
+my ($rc, $out, $err) = as_webapp("SELECT check_password('alice', 'wrong'), check_password('nobody', 'wrong'),
+	check_password(NULL, 'wrong'), check_password('alice', NULL), check_password('alice', 'alice''s password'),
+	change_password('alice''s password', 'x')");
+is("$rc|$out|$err", '0|||||1||', 'the right password of the right name gives the user; nobody changes a password');
+
+# Medians: the machine does other things as well.
+($rc, $out, $err) = as_webapp(q{
+	CREATE FUNCTION pg_temp.seconds(name text) RETURNS double precision LANGUAGE plpgsql AS $$
+	DECLARE
+		start timestamptz := clock_timestamp();
+	BEGIN
+		PERFORM check_password(name, 'wrong');
+		RETURN extract(epoch FROM clock_timestamp() - start);
+	END $$;
+	SELECT max(took) / min(took) < 2, max(took) > 0.01 FROM (
+		SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY pg_temp.seconds(name)) AS took
+		FROM generate_series(1, 5), unnest('{alice,nobody}'::text[]) AS name GROUP BY name) AS _});
+is("$rc|$out|$err", '0|t|t|', 'an unknown name takes as long as a wrong password');
+
+my $costs = q{SELECT DISTINCT hash ~ '^\$2a\$[123]' FROM app_passwords};
+is($node->safe_psql('passwords', $costs), 't', "passwords are hashed at bcrypt's cost 10 or more");
+is($node->safe_psql('password', $costs), 't', 'changed ones, too');
+
+# With this crypt() any password would be right.
+$node->safe_psql('passwords', q{
+	CREATE FUNCTION public.crypt(text, text) RETURNS text LANGUAGE sql AS 'SELECT $2'});
+is((as_webapp("SELECT check_password('alice', 'wrong')"))[1], '', 'a crypt() in another schema is not asked');
 
 # ---- README's first example -------------------------------------------------
 
@@ -118,8 +179,8 @@ is($node->safe_psql('postgres', 'SELECT count(*) FROM notes'), '2', 'there are o
 # The statements of the page, with the passwords of a user who is still as made.
 $node->safe_psql('postgres', 'CREATE DATABASE race TEMPLATE setup;
 	ALTER DATABASE race SET search_path = public, narvik');
-my ($check) = $recipe{'examples/recipes/log-in.sql'}[0]{sql} =~ /^(SELECT id AS user_id.*?) \\gset$/ms;
-my ($change) = $recipe{'examples/recipes/password.sql'}[0]{sql} =~ /^(WITH changed.*?;)$/ms;
+my ($check) = $recipe{'examples/recipes/log-in.sql'}[0]{sql} =~ /^(SELECT user_id FROM check_password.*?) \\gset$/m;
+my ($change) = $recipe{'examples/recipes/password.sql'}[0]{sql} =~ /^(SELECT narvik_delete_sessions_for_user.*?;)$/ms;
 my $login = "$check;\nSELECT FROM narvik_create_session('1', '{\"device\": \"late\"}')";
 $node->safe_psql('race', "SELECT narvik_save_session(narvik_session_id('known'), '1', 'tomorrow')");
 
@@ -146,7 +207,7 @@ is( $node->safe_psql('race', 'SELECT data FROM narvik_fetch_sessions_for_user($$
 	'{}',
 	'a password change ends the session of a log-in that was not committed when it began');
 
-$node->safe_psql('race', q{UPDATE app_users SET password_hash = crypt('alice''s password', gen_salt('bf', 4))});
+$node->safe_psql('race', q{UPDATE app_passwords SET hash = crypt('alice''s password', gen_salt('bf', 4))});
 $other->query_safe("BEGIN; SELECT narvik_authenticate('known'); $change");
 $one->query_until(qr/waits/, "\\echo waits\nBEGIN; $check;\n");
 wait_for_lock();

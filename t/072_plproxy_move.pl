@@ -148,6 +148,13 @@ my $before = $node->safe_psql('shard0', q{SELECT id, user_id, created_at, expire
 # What an attempt that failed has left.
 $node->safe_psql('shard3', q{SELECT narvik.narvik_save_session(encode(sha256('left over'), 'hex'), 'left over', now() + interval '1 day');
 	UPDATE narvik.narvik_sessions SET id = set_byte(id, 31, 12)});
+# Rows of a table that inherits from the table of sessions are none.
+my $archive = 'SELECT count(*) FROM narvik.archive';
+my %archived = map {
+	$_ => $node->safe_psql($_, qq{CREATE TABLE narvik.archive () INHERITS (narvik.narvik_sessions);
+		INSERT INTO narvik.archive SELECT * FROM narvik_shard.rows_of(12); $archive})
+} ('shard0', 'shard3');
+is("$archived{shard0} $archived{shard3}", '3 1', 'rows of the partition are in other tables, too');
 $node->safe_psql('router2', q{ALTER SERVER narvik RENAME TO gone});
 ($out, $err) = move_partitions($node, 'shard3', [ 'router', 'router2' ], 12);
 like($err, qr/server "narvik" does not exist/, 'a move stops halfway');
@@ -161,6 +168,11 @@ is(valid($_, 'b'), '1', "now $_ knows") foreach ('router', 'router2');
 is( $node->safe_psql('shard3', q{SELECT id, user_id, created_at, expires_at, lifetime, sliding, data, purge_hour
 		FROM narvik_shard.rows_of(12) ORDER BY id}), $before, 'the rows are the same, and no others');
 is($node->safe_psql('shard0', 'SELECT count(*) FROM narvik_shard.rows_of(12)'), '0', 'the source has none');
+foreach (sort keys %archived)
+{
+	is($node->safe_psql($_, $archive), $archived{$_}, "those of other tables are left alone in $_");
+	$node->safe_psql($_, 'DROP TABLE narvik.archive');
+}
 is(ask('router2', 'a', $extended), 't', 'sessions are extended in the new place');
 is(ask('router', 'b', $log_out), 't', 'and end there');
 is(valid('router2', 'b'), '0', 'for everybody');

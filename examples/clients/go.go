@@ -13,6 +13,8 @@ import (
 	_ "github.com/lib/pq"
 )
 
+// The pool.  One connection, one goroutine at a time: a transaction has one to
+// itself, and what belongs to it goes to tx.  On db it would be somebody else's.
 var db *sql.DB
 
 type session struct {

@@ -4,7 +4,15 @@ import pg from 'pg';
 import { Narvik } from 'narvik';
 import { narvikStorage } from './narvik-storage.mjs';
 
+// One connection, one request at a time: requests that share one share the identity.
+// A transaction is on a connection of its own, not on pool.query(), which takes
+// another one for each statement.
 const pool = new pg.Pool();
+
+// A connection can break at any time.  Who uses it gets an error; this must not
+// end the process.
+pool.on('connect', (client) => client.on('error', () => {}));
+pool.on('error', () => {});
 const narvik = new Narvik({ data: narvikStorage(pool) });
 
 // Narvik reads no Cookie header; web frameworks do.
@@ -31,6 +39,7 @@ async function validate(cookies) {
 // Narvik's sessions, and row-level security trusts it.
 async function asUser(cookies, work) {
   const client = await pool.connect();
+  let broken;
   try {
     await client.query('BEGIN');
     await client.query('SELECT narvik_authenticate($1)', [token(cookies)]);
@@ -38,10 +47,10 @@ async function asUser(cookies, work) {
     await client.query('COMMIT');
     return result;
   } catch (error) {
-    await client.query('ROLLBACK');
+    await client.query('ROLLBACK').catch((lost) => { broken = lost; });
     throw error;
   } finally {
-    client.release();
+    client.release(broken);   // if it is broken, it does not return to the pool
   }
 }
 

@@ -2,7 +2,15 @@
 // Connects as PGHOST, PGDATABASE, PGUSER and so on say; see setup.sql.
 import pg from 'pg';
 
+// One connection, one request at a time: requests that share one share the identity.
+// A transaction is on a connection of its own, not on pool.query(), which takes
+// another one for each statement.
 const pool = new pg.Pool();
+
+// A connection can break at any time.  Who uses it gets an error; this must not
+// end the process.
+pool.on('connect', (client) => client.on('error', () => {}));
+pool.on('error', () => {});
 
 // After the password was right: the Set-Cookie header to answer with.
 async function logIn(userId, device) {
@@ -27,6 +35,7 @@ async function validate(cookies) {
 // the identity ends with the transaction: the next one in the pool is nobody.
 async function asUser(cookies, work) {
   const client = await pool.connect();
+  let broken;
   try {
     await client.query('BEGIN');
     await client.query('SELECT narvik_authenticate(narvik_read_cookie($1))', [cookies]);
@@ -34,10 +43,10 @@ async function asUser(cookies, work) {
     await client.query('COMMIT');
     return result;
   } catch (error) {
-    await client.query('ROLLBACK');
+    await client.query('ROLLBACK').catch((lost) => { broken = lost; });
     throw error;
   } finally {
-    client.release();
+    client.release(broken);   // if it is broken, it does not return to the pool
   }
 }
 

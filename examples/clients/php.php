@@ -3,6 +3,8 @@
 // Connects as PGHOST, PGDATABASE, PGUSER and so on say; see setup.sql.
 declare(strict_types=1);
 
+// One connection, one request at a time.  PHP has a process for each request and
+// this one for it; where one process serves several at once, take a pool.
 $db = new PDO('pgsql:');  // it throws an exception when something fails
 
 function query(string $sql, array $values = []): array

@@ -1,17 +1,26 @@
-# Sessions of narvik from Python, with the driver psycopg 3.
+# Sessions of narvik from Python, with the driver psycopg 3 and its pool.
 # Connects as PGHOST, PGDATABASE, PGUSER and so on say; see setup.sql.
-import psycopg
 from psycopg.types.json import Jsonb
+from psycopg_pool import ConnectionPool
 
-db = psycopg.connect(autocommit=True)
+# One connection, one thread at a time: threads that share one share the identity.
+# "with pool.connection()" takes a connection for one transaction.  An exception
+# rolls it back, and a broken connection does not return to the pool.
+pool = ConnectionPool()
+
+
+def query(sql, *values):
+    with pool.connection() as db:
+        return db.execute(sql, values).fetchone()
 
 
 def log_in(user_id, device):
     """After the password was right: the Set-Cookie header to answer with."""
-    return db.execute(
+    return query(
         "SELECT narvik_create_cookie(token) FROM narvik_create_session(%s, %s)",
-        (user_id, Jsonb({"device": device})),
-    ).fetchone()[0]
+        user_id,
+        Jsonb({"device": device}),
+    )[0]
 
 
 def validate(cookies):
@@ -19,12 +28,12 @@ def validate(cookies):
 
     If there is a cookie, answer with it as Set-Cookie: the session lives longer now.
     """
-    return db.execute(
+    return query(
         """SELECT s.user_id, s.data->>'device',
                   CASE WHEN s.new OR s.extended THEN narvik_create_cookie(token) END
            FROM narvik_read_cookie(%s) AS token, narvik_validate_session(token) AS s""",
-        (cookies,),
-    ).fetchone()
+        cookies,
+    )
 
 
 def as_user(cookies, work):
@@ -33,25 +42,25 @@ def as_user(cookies, work):
     Row-level security shows her rows, and the identity ends with the
     transaction: the next one on this connection is nobody.
     """
-    with db.transaction():
+    with pool.connection() as db:
         db.execute("SELECT narvik_authenticate(narvik_read_cookie(%s))", (cookies,))
-        return work()
+        return work(db)
 
 
 def log_out(cookies):
     """The Set-Cookie header that removes the cookie of the session that is gone."""
-    return db.execute(
+    return query(
         """SELECT narvik_create_blank_cookie(),
                   narvik_invalidate_session(narvik_session_id(narvik_read_cookie(%s)))""",
-        (cookies,),
-    ).fetchone()[0]
+        cookies,
+    )[0]
 
 
 # ---- a visit -----------------------------------------------------------------
 
 
 def notes(cookies):
-    rows = as_user(cookies, lambda: db.execute("SELECT body FROM notes ORDER BY body").fetchall())
+    rows = as_user(cookies, lambda db: db.execute("SELECT body FROM notes ORDER BY body").fetchall())
     print("notes:", ", ".join(body for body, in rows) or "none")
 
 
@@ -74,14 +83,14 @@ cookies = "theme=dark; " + set_cookie.split(";")[0]  # what a browser sends from
 request(cookies)
 notes(cookies)
 # Here twenty of its thirty days go by at once.
-db.execute(
+query(
     """SELECT narvik_update_session_expiry(narvik_session_id(narvik_read_cookie(%s)),
                                            now() + interval '10 days')""",
-    (cookies,),
+    cookies,
 )
 request(cookies)
 request(cookies)
 print("log out:", log_out(cookies))
 request(cookies)
 notes(cookies)
-db.close()
+pool.close()

@@ -115,7 +115,7 @@ FROM narvik_functions WHERE route IN ('token', 'id', 'all') \gexec
 CREATE OR REPLACE FUNCTION narvik_shard.give_id(old_id text, new_id text) RETURNS void
 LANGUAGE plpgsql :definer AS $$
 BEGIN
-	UPDATE narvik_sessions SET id = decode($2, 'hex') WHERE id = decode($1, 'hex');
+	UPDATE ONLY narvik_sessions SET id = decode($2, 'hex') WHERE id = decode($1, 'hex');
 	IF NOT FOUND THEN
 		RAISE no_data_found USING MESSAGE = 'new session has vanished';
 	END IF;
@@ -210,7 +210,7 @@ END $$;
 
 CREATE OR REPLACE FUNCTION narvik_shard.rows_of(partition integer) RETURNS SETOF :narvik.narvik_sessions
 LANGUAGE sql STABLE BEGIN ATOMIC
-	SELECT * FROM :narvik.narvik_sessions WHERE narvik_shard.partition_of(id) = partition;
+	SELECT * FROM ONLY :narvik.narvik_sessions WHERE narvik_shard.partition_of(id) = partition;
 END;
 
 -- At the target, before the rows come: those of an attempt that failed go.
@@ -220,7 +220,7 @@ BEGIN
 	IF narvik_shard.is_here($1) THEN
 		RAISE object_in_use USING MESSAGE = format('partition %s is here already', $1);
 	END IF;
-	DELETE FROM narvik_sessions WHERE narvik_shard.partition_of(id) = $1;
+	DELETE FROM ONLY narvik_sessions WHERE narvik_shard.partition_of(id) = $1;
 	-- The source forgets them as soon as this is committed.
 	SET LOCAL synchronous_commit = on;
 END $$;
@@ -231,7 +231,7 @@ DECLARE
 	moved bigint;
 BEGIN
 	UPDATE narvik_shard.partitions AS p SET moved_to = target WHERE p.partition = $1;
-	DELETE FROM narvik_sessions WHERE narvik_shard.partition_of(id) = $1;
+	DELETE FROM ONLY narvik_sessions WHERE narvik_shard.partition_of(id) = $1;
 	GET DIAGNOSTICS moved = ROW_COUNT;
 	RETURN moved;
 END $$;

@@ -4,9 +4,7 @@ SET ROLE webapp;
 
 -- Alice logs in there.
 BEGIN;
-SELECT id AS user_id FROM app_users
-    WHERE name = 'alice' AND password_hash = crypt('alice''s password', password_hash)
-    FOR SHARE \gset
+SELECT user_id FROM check_password('alice', 'alice''s password') AS user_id \gset
 SELECT narvik_invalidate_session(narvik_session_id(:'planted'));
 SELECT token, narvik_create_cookie(token) AS set_cookie
     FROM narvik_create_session(:'user_id', '{"device": "laptop"}') \gset

@@ -5,14 +5,8 @@ SET ROLE webapp;
 
 BEGIN;
 SELECT narvik_authenticate(:'token');
-WITH changed AS (
-    UPDATE app_users SET password_hash = crypt('a better one', gen_salt('bf'))
-    WHERE id = narvik_current_user_id()::bigint
-        AND password_hash = crypt('alice''s password', password_hash)
-    RETURNING id
-)
-SELECT narvik_delete_sessions_for_user(id::text, except_session_id => narvik_current_session_id())
-    AS logged_out FROM changed;
+SELECT narvik_delete_sessions_for_user(user_id::text, except_session_id => narvik_current_session_id())
+    AS logged_out FROM change_password('alice''s password', 'a better one') AS user_id;
 SELECT token AS rotated, narvik_create_cookie(token) AS set_cookie
     FROM narvik_rotate_session(:'token') \gset
 COMMIT;

@@ -5,7 +5,7 @@ GRANT EXECUTE ON FUNCTION
     narvik_invalidate_session,
     narvik_delete_sessions_for_user
 TO support;
-GRANT SELECT (id, name) ON app_users TO support;
+GRANT SELECT ON app_users TO support;
 
 SELECT id FROM narvik_create_session('1', '{"device": "laptop"}') \gset
 SELECT count(*) FROM narvik_create_session('1', '{"device": "phone"}') \g /dev/null

@@ -3,9 +3,9 @@ CREATE ROLE request_service LOGIN;
 GRANT USAGE ON SCHEMA narvik TO login_service, request_service;
 
 GRANT EXECUTE ON FUNCTION
-    narvik_create_session, narvik_invalidate_session, narvik_rotate_session
+    narvik_create_session, narvik_invalidate_session, narvik_rotate_session,
+    narvik_authenticate, check_password, change_password
 TO login_service;
-GRANT SELECT, UPDATE (password_hash) ON app_users TO login_service;
 
 GRANT EXECUTE ON FUNCTION narvik_authenticate, narvik_validate_session TO request_service;
 
@@ -13,6 +13,7 @@ GRANT EXECUTE ON FUNCTION narvik_authenticate, narvik_validate_session TO reques
 CREATE FUNCTION log_out() RETURNS boolean
 LANGUAGE sql SECURITY DEFINER SET search_path = narvik, pg_temp
 AS 'SELECT narvik_invalidate_session(narvik_current_session_id())';
+ALTER FUNCTION log_out() OWNER TO login_service;
 REVOKE ALL ON FUNCTION log_out() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION log_out() TO request_service;
 

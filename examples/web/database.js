@@ -28,7 +28,8 @@ const WHO = `
 	FROM narvik_read_cookie($1) AS token
 		LEFT JOIN narvik_validate_session(token) AS s ON true`;
 
-// One request, one transaction.  work(db, me) returns what to answer; nothing
+// One request, one transaction, and a connection for nobody else: requests that
+// share one share the identity.  work(db, me) returns what to answer; nothing
 // is sent before the transaction has committed.
 export async function transaction(request, work) {
 	const client = await pool.connect();

@@ -19,62 +19,80 @@ ALTER DATABASE :"DBNAME" SET narvik.session_max_age = '90d';
 -- ---- users ----------------------------------------------------------------
 
 CREATE TABLE users (
-    id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    name          text NOT NULL UNIQUE CHECK (name ~ '^[a-z0-9][a-z0-9_-]{2,29}$'),
-    password_hash text NOT NULL
+    id   bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    name text NOT NULL UNIQUE CHECK (name ~ '^[a-z0-9][a-z0-9_-]{2,29}$')
 );
 SELECT narvik_link_users('users');
 
--- Passwords are hashed and compared in these functions, which run as their
--- owner.  The application itself cannot read a hash.
-
--- No row: the name is taken.
-CREATE FUNCTION sign_up(new_name text, password text) RETURNS SETOF bigint
-LANGUAGE sql SECURITY DEFINER SET search_path = public, narvik, pg_temp
-AS $$
-    INSERT INTO users (name, password_hash)
-        VALUES (new_name, crypt(password, gen_salt('bf', 10)))
-        ON CONFLICT (name) DO NOTHING RETURNING id
-$$;
-
+CREATE TABLE passwords (
+    user_id bigint PRIMARY KEY REFERENCES users ON DELETE CASCADE,
+    hash    text NOT NULL
+);
 CREATE TABLE failed_log_ins (address inet NOT NULL, at timestamptz NOT NULL DEFAULT now());
 CREATE INDEX ON failed_log_ins (at);
 
--- No row: wrong name or password.  Who asks cannot tell which by the time it
--- takes: for an unknown name there is a hash that no password has.
+-- The application cannot read a hash.  It calls three functions that run as this
+-- role, which may do what they do and nothing else.  They name the schema of all
+-- that they use, so that nobody can have them call another crypt().
+CREATE ROLE accounts;
+GRANT USAGE ON SCHEMA narvik TO accounts;
+GRANT SELECT, INSERT ON users, passwords TO accounts;
+GRANT UPDATE (hash) ON passwords TO accounts;
+GRANT SELECT, INSERT, DELETE ON failed_log_ins TO accounts;
+
+-- No row: the name is taken.
+CREATE FUNCTION sign_up(new_name text, password text) RETURNS SETOF bigint
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH new_user AS (
+        INSERT INTO public.users (name) VALUES (new_name) ON CONFLICT (name) DO NOTHING RETURNING id
+    )
+    INSERT INTO public.passwords
+        SELECT id, narvik.crypt(password, narvik.gen_salt('bf', 12)) FROM new_user
+        RETURNING user_id
+$$;
+
+-- No row: wrong name or password.  Both take the same time: for an unknown name
+-- the password is hashed as well.
 CREATE FUNCTION log_in(login_name text, password text, client inet) RETURNS SETOF bigint
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, narvik, pg_temp
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    found_user users;
+    stored record;
 BEGIN
     -- The brake: ten failures from one address in ten minutes, then wait.
     -- Against guesses from many addresses put something in front as well.
-    DELETE FROM failed_log_ins WHERE at < now() - interval '10 minutes';
-    IF (SELECT count(*) >= 10 FROM failed_log_ins WHERE address = client) THEN
+    DELETE FROM public.failed_log_ins WHERE at < now() - interval '10 minutes';
+    IF (SELECT count(*) >= 10 FROM public.failed_log_ins WHERE address = client) THEN
         RAISE SQLSTATE 'NT429' USING MESSAGE = 'too many failed log-ins';
     END IF;
 
-    -- With FOR SHARE, a change of the password and this wait for each other.
-    SELECT * INTO found_user FROM users WHERE name = login_name FOR SHARE;
-    IF crypt(password, coalesce(found_user.password_hash, '$2a$10$' || repeat('.', 53)))
-        = found_user.password_hash
-    THEN
-        RETURN NEXT found_user.id;
+    SELECT p.user_id, p.hash INTO stored
+        FROM public.users AS u JOIN public.passwords AS p ON p.user_id = u.id
+        WHERE u.name = login_name;
+    IF narvik.crypt(password, coalesce(stored.hash, narvik.gen_salt('bf', 12))) = stored.hash THEN
+        -- With FOR SHARE, a change of the password and this wait for each other.
+        RETURN QUERY SELECT p.user_id FROM public.passwords AS p
+            WHERE p.user_id = stored.user_id AND p.hash = stored.hash
+            FOR SHARE;
     ELSE
-        INSERT INTO failed_log_ins (address) VALUES (client);
+        INSERT INTO public.failed_log_ins (address) VALUES (client);
     END IF;
 END $$;
 
 -- Of whoever asks.  No row: the old password is wrong.
 CREATE FUNCTION change_password(old_password text, new_password text) RETURNS SETOF bigint
-LANGUAGE sql SECURITY DEFINER SET search_path = public, narvik, pg_temp
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
-    UPDATE users SET password_hash = crypt(new_password, gen_salt('bf', 10))
-        WHERE id = narvik_current_user_id()::bigint
-            AND password_hash = crypt(old_password, password_hash)
-        RETURNING id
+    UPDATE public.passwords SET hash = narvik.crypt(new_password, narvik.gen_salt('bf', 12))
+        WHERE user_id = (SELECT narvik.narvik_current_user_id()::bigint)
+            AND hash = narvik.crypt(old_password, hash)
+        RETURNING user_id
 $$;
+
+ALTER FUNCTION sign_up OWNER TO accounts;
+ALTER FUNCTION log_in OWNER TO accounts;
+ALTER FUNCTION change_password OWNER TO accounts;
 
 -- ---- notes ----------------------------------------------------------------
 
@@ -97,7 +115,7 @@ CREATE POLICY own_notes ON notes
 
 CREATE ROLE webapp LOGIN;
 SELECT narvik_grant('webapp');
-GRANT SELECT (id, name) ON users TO webapp;
+GRANT SELECT ON users TO webapp;
 GRANT SELECT, INSERT (body), DELETE ON notes TO webapp;
 REVOKE ALL ON FUNCTION sign_up, log_in, change_password FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION sign_up, log_in, change_password TO webapp;

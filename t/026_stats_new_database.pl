@@ -1,0 +1,66 @@
+# The counters of a database that is made while the launcher works are its own and
+# stay; those of a database that was dropped go.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib $FindBin::RealBin;
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use PurgeTest;
+use Test::More;
+use Time::HiRes qw(usleep);
+
+my $library = PostgreSQL::Test::Utils::tempdir() . '/delay.so';
+chomp(my $headers = `pg_config --includedir-server`);
+system_or_bail('cc', '-Wall', '-Wextra', '-Werror', '-fPIC', '-shared', '-O1', '-isystem', $headers,
+	"$FindBin::RealBin/delay.c", '-o', $library);
+
+my $node = purging_server('main', "shared_preload_libraries = 'narvik, $library'");
+my $control = $node->data_dir . '/delay';
+
+sub wait_until
+{
+	my ($what, $condition) = @_;
+	for (1 .. 100 * $PostgreSQL::Test::Utils::timeout_default)
+	{
+		return if $condition->();
+		usleep(10_000);
+	}
+	die "timed out: $what";
+}
+
+sub count_rejected
+{
+	my ($psql, $n) = @_;
+	$psql->query_safe("SELECT count(narvik_authenticate('x')) FROM generate_series(1, $n)");
+	return;
+}
+
+# The launcher has read the list of databases and does not go on.
+append_to_file($control, '');
+wait_until('the launcher waits', sub { -e "${control}ed" });
+add_database($node, 'new');
+my $new = $node->background_psql('new');
+count_rejected($new, 3);
+
+# It goes on, to the end of its work.
+unlink $control or die;
+wait_for_visits($node, 'new', 1);
+count_rejected($new, 3);
+is(purge_stats($node, 'new', 'rejected'), '6', 'what a new database counted meanwhile is kept');
+
+# Whether an entry is gone shows when its OID comes again.
+my $oid = $node->safe_psql('new', q{SELECT oid FROM pg_database WHERE datname = 'new'});
+$new->quit;
+add_database($node, 'other');
+$node->safe_psql('postgres', 'DROP DATABASE new');
+wait_for_visits($node, 'other', 1);
+$node->safe_psql('postgres', "CREATE DATABASE new OID $oid");
+$node->safe_psql('new', 'SET client_min_messages = warning; CREATE EXTENSION narvik CASCADE');
+is(purge_stats($node, 'new', 'rejected'), '0', 'what a database counted goes with it');
+
+$node->stop;
+done_testing();
