@@ -7,10 +7,10 @@
  * do: it cannot vanish before the session is committed, and whoever deletes it
  * afterwards sees the session.
  *
- * The users table is read as its owner (sql.c), as foreign keys do, and so are
- * user ids turned into keys: the key may be of a domain, whose checks are the
- * owner's code.  What SPI returns is looked at only if it has the type that
- * was asked for.  Column names in the SQL are qualified, and a row is asked
+ * The users table is read as its owner (sql.c), as foreign keys do.  A user id
+ * becomes a key without the checks of a domain, which are code of the domain's
+ * owner.  What SPI returns is looked at only if it has the type that was asked
+ * for.  Column names in the SQL are qualified, and a row is asked
  * for by alias.*, so that no column's name can stand for something else.
  */
 #include "postgres.h"
@@ -50,7 +50,11 @@ parse_key(const NarvikLink *link, const text *user_id, Datum *key)
 	volatile bool parsed = true;
 	volatile Datum value = (Datum) 0;
 
-	getTypeInputInfo(link->key_type, &function, &param);
+	/*
+	 * The checks of a domain are not asked: they are code of the domain's
+	 * owner.
+	 */
+	getTypeInputInfo(getBaseType(link->key_type), &function, &param);
 
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
@@ -94,7 +98,8 @@ key_condition(const NarvikLink *link)
 	generate_operator_clause(&condition,
 							 psprintf("u.%s",
 									  quote_identifier(get_attname(link->users, link->key, false))),
-							 link->key_type, type->eq_opr, "$1", link->key_type);
+							 link->key_type, type->eq_opr, "$1",
+							 getBaseType(link->key_type));
 	return condition.data;
 }
 
@@ -111,7 +116,7 @@ plan_to_lock_user(const NarvikLink *link, Relation users)
 	static SPIPlanPtr plan = NULL;
 	static char *known_text = NULL;
 	static Oid	known_type = InvalidOid;
-	Oid			key_type = link->key_type;
+	Oid			key_type = getBaseType(link->key_type);
 	char	   *text = psprintf("SELECT u.%s FROM %s AS u WHERE %s FOR KEY SHARE OF u",
 								quote_identifier(get_attname(link->users, link->key, false)),
 								narvik_users_source(users), key_condition(link));
@@ -244,7 +249,7 @@ static bool
 select_user(const NarvikLink *link, Relation users, Datum key, Datum *row)
 {
 	MemoryContext context = CurrentMemoryContext;
-	Oid			key_type = link->key_type;
+	Oid			key_type = getBaseType(link->key_type);
 	bool		found;
 
 	if (SPI_connect() != SPI_OK_CONNECT)
