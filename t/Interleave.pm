@@ -11,7 +11,7 @@ use File::Basename qw(dirname);
 use IPC::Run;
 use PostgreSQL::Test::Utils;
 
-our @EXPORT = qw(build_interleave interleave);
+our @EXPORT = qw(build_interleave interleave operations_alone);
 
 my $program;
 
@@ -64,20 +64,16 @@ my $setup = q{
 	$$;
 };
 
-# interleave($node, operations => 'a,b' (else all), parts => n, sql => ...)
-# returns the text of the violations, and the last line of each part.
+# interleave($node, operations => 'a,b' (else all), parts => n, plant => SQL)
+# returns the texts of the violations, and the last line of each part.
 sub interleave
 {
 	my ($node, %how) = @_;
 	my $parts = $how{parts} // 4;
 	my @runs;
-	$node->safe_psql('postgres', 'DROP DATABASE IF EXISTS interleave WITH (FORCE)');
-	$node->safe_psql('postgres', 'CREATE DATABASE interleave');
-	$node->safe_psql('interleave', $setup . ($how{sql} // ''));
+	make_databases($node, $parts, $how{plant});
 	foreach my $part (0 .. $parts - 1)
 	{
-		$node->safe_psql('postgres', "DROP DATABASE IF EXISTS part$part WITH (FORCE)");
-		$node->safe_psql('postgres', "CREATE DATABASE part$part TEMPLATE interleave");
 		my ($out, $err) = ('', '');
 		my @command = ($program, $node->connstr("part$part"), $part, $parts, $how{operations} // ());
 		push @runs, { out => \$out, err => \$err, run => IPC::Run::start(\@command, '>', \$out, '2>', \$err) };
@@ -91,6 +87,30 @@ sub interleave
 		push @violations, @texts;
 	}
 	return (\@violations, \@ends);
+}
+
+# What each operation does in each state when it is alone, a line for each.
+sub operations_alone
+{
+	my ($node, %how) = @_;
+	make_databases($node, 1, $how{plant});
+	my ($out, $err) = run_command([ $program, $node->connstr('part0'), 'alone' ]);
+	die "interleave: $err" if $err;
+	return "$out\n";
+}
+
+sub make_databases
+{
+	my ($node, $parts, $plant) = @_;
+	$node->safe_psql('postgres', 'DROP DATABASE IF EXISTS model');
+	$node->safe_psql('postgres', 'CREATE DATABASE model');
+	$node->safe_psql('model', $setup . ($plant // ''));
+	foreach my $part (0 .. $parts - 1)
+	{
+		$node->safe_psql('postgres', "DROP DATABASE IF EXISTS part$part");
+		$node->safe_psql('postgres', "CREATE DATABASE part$part TEMPLATE model");
+	}
+	return;
 }
 
 1;

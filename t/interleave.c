@@ -4,6 +4,7 @@
  *		what they answer and leave behind with what they do one after the other.
  *
  *	interleave <connection string> <part> <parts> [operation,...]
+ *	interleave <connection string> alone
  *
  * Each operation is a transaction of its own, on a connection of its own: its
  * statements, then COMMIT, ROLLBACK, or PREPARE TRANSACTION and one of these.
@@ -46,6 +47,8 @@
 #define MAY_CONFLICT_ON_USER 16
 /* Changes the user. */
 #define CHANGES_USER	32
+/* Locks the user, then sessions. */
+#define LOCKS_USER_FIRST 64
 
 /* An answer is one text, none if there is no row; beside it, a new token. */
 typedef struct
@@ -65,7 +68,7 @@ typedef struct
 
 static const Op ops[] = {
 	{"create", MAY_CONFLICT_ON_USER, {CREATE}},
-	{"create_evicting", MAY_CONFLICT_ON_USER, {"SET LOCAL narvik.max_sessions_per_user = 1; " CREATE}},
+	{"create_evicting", MAY_CONFLICT_ON_USER | LOCKS_USER_FIRST, {"SET LOCAL narvik.max_sessions_per_user = 1; " CREATE}},
 	{"validate", READS, {"SELECT concat_ws(' ', " SESSION ", CASE WHEN extended THEN 'extended' END)"
 	" FROM narvik_validate_session('%1$s')"}},
 	{"authenticate", READS, {"SELECT coalesce(narvik_authenticate('%1$s'), 'NULL')"}},
@@ -79,15 +82,15 @@ static const Op ops[] = {
 	" '{\"%2$s\": 1, \"last\": \"%2$s\"}')::text, 'NULL')"}},
 	{"update_expiry_later", MAY_CONFLICT, {"SELECT narvik_update_session_expiry(" ID ", now() + interval '60 days')::text"}},
 	{"update_expiry_past", MAY_CONFLICT, {"SELECT narvik_update_session_expiry(" ID ", now() - interval '1 hour')::text"}},
-	{"save", MAY_CONFLICT_ON_USER, {SAVE}},
+	{"save", MAY_CONFLICT, {SAVE}},
 	{"fetch", NEVER_WAITS, {"SELECT concat_ws(' ', " SESSION ") FROM narvik_fetch_session(" ID ")"}},
 	{"fetch_for_user", NEVER_WAITS, {"SELECT coalesce(string_agg(concat_ws(' ', " SESSION "), ', ' ORDER BY data), 'nothing')"
 	" FROM narvik_fetch_sessions_for_user('alice')"}},
 	{"delete_all_expired", NEWEST_STATE, {"SELECT narvik_delete_all_expired_sessions()::text"}},
-	{"delete_user", CHANGES_USER | MAY_CONFLICT_ON_USER, {"DELETE FROM app_users WHERE id = 'alice' RETURNING 'deleted'"}},
-	{"rename_user", CHANGES_USER | MAY_CONFLICT_ON_USER, {"UPDATE app_users SET id = 'alicia' WHERE id = 'alice' RETURNING 'renamed'"}},
+	{"delete_user", CHANGES_USER | LOCKS_USER_FIRST | MAY_CONFLICT_ON_USER, {"DELETE FROM app_users WHERE id = 'alice' RETURNING 'deleted'"}},
+	{"rename_user", CHANGES_USER | LOCKS_USER_FIRST | MAY_CONFLICT_ON_USER, {"UPDATE app_users SET id = 'alicia' WHERE id = 'alice' RETURNING 'renamed'"}},
 	{"log_in_again", MAY_CONFLICT_ON_USER, {"SELECT narvik_invalidate_session(" ID ")::text", CREATE}},
-	{"delete_and_save", MAY_CONFLICT_ON_USER, {"SELECT narvik_delete_session(" ID ")::text", SAVE}}
+	{"delete_and_save", MAY_CONFLICT, {"SELECT narvik_delete_session(" ID ")::text", SAVE}}
 };
 
 /* What the session is like when it begins. */
@@ -552,16 +555,28 @@ static bool
 may_fail(const Run *run, int who)
 {
 	const Side *side = &run->side[who];
-	const Op   *other = run->side[1 - who].op;
+	const Side *other = &run->side[1 - who];
+	bool		in_first = strncmp(side->answer, "error", 5) == 0;
 
 	/*
 	 * PostgreSQL's own rule for whoever changes a row that was changed since
-	 * the snapshot.  Of what ends sessions nothing is among them.
+	 * the snapshot, or saves an id that is there since.  Of what ends sessions
+	 * nothing is among them, and the first of two statements does.
 	 */
 	if (strcmp(side->state, "40001") == 0)
 		return side->how.repeatable_read &&
+			!(in_first && count_statements(side->op) == 2) &&
 			((side->op->flags & MAY_CONFLICT) ||
-			 ((side->op->flags & MAY_CONFLICT_ON_USER) && (other->flags & CHANGES_USER)));
+			 ((side->op->flags & MAY_CONFLICT_ON_USER) && (other->op->flags & CHANGES_USER)));
+
+	/*
+	 * Who has ended a session and then asks for the user's row, or for the
+	 * user's limit, takes the locks in the other order than who changes the
+	 * user, or makes room first.
+	 */
+	if (strcmp(side->state, "40P01") == 0)
+		return count_statements(side->op) + count_statements(other->op) > 2 &&
+			((side->op->flags | other->op->flags) & LOCKS_USER_FIRST);
 	return false;
 }
 
@@ -689,15 +704,33 @@ run_pair(Run *run, const Op *a, const Op *b)
 	}
 }
 
+/* What each operation does when nothing else goes on: the oracle's own ground. */
+static void
+run_alone(Run *run)
+{
+	run->serial = true;
+	run->absent = 1;
+	for (int op = 0; op < lengthof(ops); op++)
+	{
+		for (int i = 0; i < lengthof(states); i++)
+		{
+			run->state = states[i];
+			run->side[0].op = run->side[1].op = &ops[op];
+			execute(run, 0);
+			printf("%s, %s: %s; %s\n", ops[op].name, states[i], run->side[0].answer, strstr(run->outcome, "rows:"));
+		}
+	}
+}
+
 int
 main(int argc, char **argv)
 {
 	static Run	run;
 	int			pair = 0;
 
-	if (argc < 4)
+	if (argc < 4 && !(argc == 3 && strcmp(argv[2], "alone") == 0))
 	{
-		fprintf(stderr, "usage: %s <connection string> <part> <parts> [operation,...]\n", argv[0]);
+		fprintf(stderr, "usage: %s <connection string> <part> <parts> [operation,...] | alone\n", argv[0]);
 		return 2;
 	}
 	part = argv[2];
@@ -708,6 +741,11 @@ main(int argc, char **argv)
 	{
 		run.side[who].conn = connect_to(argv[1]);
 		run.side[who].pid = PQbackendPID(run.side[who].conn);
+	}
+	if (argc == 3)
+	{
+		run_alone(&run);
+		return 0;
 	}
 	for (int a = 0; a < lengthof(ops); a++)
 	{
