@@ -35,8 +35,11 @@ my $rights = q{
 		SELECT proname || '()', proowner, coalesce(proacl, acldefault('f', proowner)) FROM pg_proc
 		WHERE d.classid = 'pg_proc'::regclass AND oid = d.objid
 		UNION ALL
-		SELECT 'type ' || typname, typowner, coalesce(typacl, acldefault('T', typowner)) FROM pg_type
-		WHERE d.classid = 'pg_type'::regclass AND oid = d.objid AND typcategory = 'C'
+		-- From PostgreSQL 17 on the row type of a table is a member as well.
+		SELECT 'type ' || typname, typowner, coalesce(typacl, acldefault('T', typowner))
+		FROM pg_type JOIN pg_class ON pg_class.oid = typrelid
+		WHERE CASE relkind WHEN 'c' THEN d.classid = 'pg_type'::regclass AND pg_type.oid = d.objid
+			ELSE d.classid = 'pg_class'::regclass AND typrelid = d.objid END
 	) AS o (what, owner, acl)
 	CROSS JOIN aclexplode(o.acl) AS a
 	WHERE e.extname = 'narvik' AND a.grantee <> o.owner
@@ -142,7 +145,15 @@ foreach my $where ('global', 'schema')
 
 make_database('taken', 'REVOKE ALL ON FUNCTIONS FROM PUBLIC', 'REVOKE ALL ON TYPES FROM PUBLIC');
 is(create_extension('taken'), $created, 'taken: created');
-is(rights_of('taken', 'true'), $monitors, 'taken: nobody has any right');
+# Defaults for types are not for the row type that a table brings, whoever made it.
+is( $node->safe_psql('taken', q{
+		CREATE TABLE any_table ();
+		SELECT a.grantee = 0, a.privilege_type FROM pg_type, aclexplode(coalesce(typacl, acldefault('T', typowner))) AS a
+		WHERE typrelid = 'any_table'::regclass AND a.grantee <> typowner},
+		connstr => $node->connstr('taken') . ' user=installer'),
+	't|USAGE', 'taken: the row type of any table stays open');
+my $taken = "$monitors\ntype narvik_sessions|PUBLIC|USAGE\ntype narvik_stats|PUBLIC|USAGE";
+is(rights_of('taken', 'true'), $taken, 'taken: nobody has any right');
 $node->safe_psql('taken', q{
 	SELECT narvik_save_session(narvik_session_id('secret'), 'alice', now() + interval '29 days');
 	CREATE TABLE notes (user_id text);
@@ -168,7 +179,7 @@ foreach my $copy (copies_of('taken'))
 	is(as('app', $copy, $own_notes), "alice\nalice", "$copy: the policy works");
 }
 $node->safe_psql('taken', q{SELECT narvik_revoke('app')});
-is(rights_of('taken', 'true'), $monitors, 'taken: narvik_revoke() takes all of it back');
+is(rights_of('taken', 'true'), $taken, 'taken: narvik_revoke() takes all of it back');
 
 # ---- an extension that is restored where defaults are -----------------------
 
