@@ -16,6 +16,8 @@ OBJS = \
 	src/cookie_functions.o \
 	src/link_user.o \
 	src/link.o \
+	src/store_list.o \
+	src/store_lock.o \
 	src/store_read.o \
 	src/store_touch.o \
 	src/store_write.o \
@@ -48,7 +50,7 @@ NO_LOCALE = 1
 PG_CONFIG ?= pg_config
 # Warnings are ours to mend, those inside the server's headers are not.
 PG_CPPFLAGS = -isystem $(shell $(PG_CONFIG) --includedir-server)
-PG_CFLAGS = -Wall -Wextra $(if $(WERROR),-Werror)
+PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter $(if $(WERROR),-Werror)
 
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)

@@ -59,7 +59,8 @@ CREATE TYPE narvik_session AS (
 	expires_at	timestamptz,
 	data		jsonb,
 	new			boolean,
-	extended	boolean
+	extended	boolean,
+	due			boolean
 );
 COMMENT ON TYPE narvik_session IS 'a session; new or extended: send the cookie again';
 COMMENT ON COLUMN narvik_session.id IS 'session id: 64 hex digits, SHA-256 of the token';
@@ -69,6 +70,7 @@ COMMENT ON COLUMN narvik_session.expires_at IS 'from then on it is invalid';
 COMMENT ON COLUMN narvik_session.data IS 'additional session data';
 COMMENT ON COLUMN narvik_session.new IS 'send the cookie: the token is new';
 COMMENT ON COLUMN narvik_session.extended IS 'send the cookie again: the session lives longer now';
+COMMENT ON COLUMN narvik_session.due IS 'an extension is due and was not made: validate again, on the primary';
 
 CREATE TYPE narvik_created_session AS (
 	token		text,
@@ -118,11 +120,12 @@ AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1;
 COMMENT ON FUNCTION narvik_rotate_session(text) IS
 'gives the session a new token and id; the old token is dead in the same instant';
 
-CREATE FUNCTION narvik_fetch_sessions_for_user(user_id text)
+CREATE FUNCTION narvik_fetch_sessions_for_user(user_id text, max_rows integer DEFAULT NULL,
+											   created_before timestamptz DEFAULT NULL)
 RETURNS SETOF narvik_session
 AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 10;
-COMMENT ON FUNCTION narvik_fetch_sessions_for_user(text) IS
-'the live sessions of a user, newest first';
+COMMENT ON FUNCTION narvik_fetch_sessions_for_user(text, integer, timestamptz) IS
+'the live sessions of a user, newest first, at most so many, created before a moment';
 
 CREATE FUNCTION narvik_delete_sessions_for_user(user_id text, except_session_id text DEFAULT NULL)
 RETURNS bigint
@@ -248,6 +251,34 @@ AS 'MODULE_PATHNAME' LANGUAGE C;
 COMMENT ON FUNCTION narvik_users_changed() IS
 'trigger on the linked table of users: their sessions follow';
 
+/*
+ * The link is the row trigger that watches one column (link.c).  25, 17 and 32
+ * are the bits in tgtype of the three triggers that narvik_link_users() makes.
+ * Operands have the very types of PostgreSQL's operators, so that none that
+ * somebody made in the schema that narvik comes to fits better.
+ */
+CREATE FUNCTION narvik_linked_users(OUT users regclass, OUT id_column name, OUT whole boolean)
+RETURNS SETOF record
+LANGUAGE sql STABLE PARALLEL SAFE ROWS 1
+BEGIN ATOMIC
+	SELECT DISTINCT link.tgrelid::pg_catalog.regclass, a.attname,
+		   (SELECT pg_catalog.count(DISTINCT t.tgtype) = 3
+				   AND pg_catalog.bool_and(t.tgenabled = 'O' OR t.tgenabled = 'A')
+			FROM pg_catalog.pg_trigger AS t
+			WHERE t.tgfoid = link.tgfoid
+				  AND (t.tgtype = '25' OR t.tgtype = '17' OR t.tgtype = '32')
+				  AND (t.tgrelid = link.tgrelid
+					   OR EXISTS (SELECT
+								  FROM pg_catalog.pg_partition_tree(link.tgrelid::pg_catalog.regclass) AS p
+								  WHERE p.relid::pg_catalog.oid = t.tgrelid)))
+	FROM pg_catalog.pg_trigger AS link
+	JOIN pg_catalog.pg_attribute AS a ON a.attrelid = link.tgrelid AND a.attnum = link.tgattr[0]
+	WHERE link.tgfoid = 'narvik_users_changed()'::pg_catalog.regprocedure::pg_catalog.oid
+		  AND link.tgtype = '25' AND link.tgattr[1] IS NULL AND link.tgparentid = '0';
+END;
+COMMENT ON FUNCTION narvik_linked_users() IS
+'the linked table of users and its column; whole: all triggers are there and enabled; no row: no link';
+
 CREATE FUNCTION narvik_validate_user(token text, user_type anyelement)
 RETURNS SETOF anyelement
 AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1;
@@ -354,5 +385,5 @@ BEGIN
 	PERFORM pg_catalog.set_config('search_path', script_path, true);
 END $$;
 
-GRANT EXECUTE ON FUNCTION narvik_stats() TO pg_read_all_stats;
+GRANT EXECUTE ON FUNCTION narvik_stats(), narvik_linked_users() TO pg_read_all_stats;
 GRANT SELECT ON narvik_stats TO pg_read_all_stats;

@@ -4,7 +4,7 @@
  *
  * - What is found is what a plain reading of RFC 6265 section 4.2.1 finds.
  * - It lies within the header, and has neither a semicolon nor white space
- *   around it.
+ *   around it, but for white space in double quotes.
  * - Other cookies before and behind change nothing; of two, the first wins.
  */
 #include "../src/cookie.h"
@@ -51,6 +51,11 @@ read_plainly(const char *header, size_t len, const char *name, size_t *from, siz
 				(*from)++;
 			while (*from < *to && is_space(header[*to - 1]))
 				(*to)--;
+			if (*to - *from >= 2 && header[*from] == '"' && header[*to - 1] == '"')
+			{
+				(*from)++;
+				(*to)--;
+			}
 			return true;
 		}
 		start = end + 1;
@@ -105,7 +110,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		EXPECT(value >= header && value_len <= len && value <= header + len - value_len);
 		EXPECT((size_t) (value - header) == from && value_len == to - from);
 		EXPECT(value_len == 0 || memchr(value, ';', value_len) == NULL);
-		EXPECT(value_len == 0 || (!is_space(value[0]) && !is_space(value[value_len - 1])));
+		EXPECT(value_len == 0 || value[-1] == '"' ||
+			   (!is_space(value[0]) && !is_space(value[value_len - 1])));
 		EXPECT(narvik_cookie_name_flaw(name) != NULL || strchr(name, '=') == NULL);
 	}
 	if (name[0] != '\0' && strcmp(name, "x") != 0)

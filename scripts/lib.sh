@@ -5,7 +5,8 @@
 # missing packages get installed.
 #
 # Environment: KEEP=1 leaves the temporary folder behind; TMPDIR says where it
-# is made; PG_MAJOR picks another PostgreSQL than the distribution's own.
+# is made; PG_MAJOR picks another PostgreSQL than the distribution's own, PG_ROOT
+# the folder below which one lies that is laid out as Debian's.
 
 set -euo pipefail
 
@@ -14,7 +15,7 @@ set -euo pipefail
 if ((EUID != 0)); then
 	command -v sudo >/dev/null || { echo "run $0 as root, or install sudo" >&2; exit 1; }
 	handed=()
-	for name in KEEP TMPDIR PG_MAJOR SEED CALLS http_proxy https_proxy no_proxy; do
+	for name in KEEP TMPDIR PG_MAJOR PG_ROOT SEED CALLS http_proxy https_proxy no_proxy; do
 		[[ -v $name ]] && handed+=("$name=${!name}")
 	done
 	exec sudo -- env "${handed[@]}" bash "$0" "$@"
@@ -216,13 +217,13 @@ copy_sources() { # copy_sources <folder>
 # they themselves really are.  So copies of the programs beside links to all the
 # rest are a full PostgreSQL, and narvik gets installed nowhere else.
 stage_postgresql() {
-	local lib=usr/lib/postgresql/$PG_MAJOR share=usr/share/postgresql/$PG_MAJOR
+	local lib=usr/lib/postgresql/$PG_MAJOR share=usr/share/postgresql/$PG_MAJOR root=${PG_ROOT:-}
 	PGBIN=$WORK/stage/$lib/bin
 	mkdir -p "$WORK/stage/$lib" "$WORK/stage/${share%/*}" "$WORK/stage/usr/include"
-	cp -a "/$lib/bin" "$WORK/stage/$lib/"
-	cp -as "/$lib/lib" "$WORK/stage/$lib/"
-	cp -as "/$share" "$WORK/stage/${share%/*}/"
-	ln -sfn /usr/include/postgresql "$WORK/stage/usr/include/postgresql"
+	cp -a "$root/$lib/bin" "$WORK/stage/$lib/"
+	cp -as "$root/$lib/lib" "$WORK/stage/$lib/"
+	cp -as "$root/$share" "$WORK/stage/${share%/*}/"
+	ln -sfn "$root/usr/include/postgresql" "$WORK/stage/usr/include/postgresql"
 	chown -hR postgres: "$WORK/stage"
 	# Bitcode would serve inlining by JIT only.
 	MAKE=(make -s -C "$WORK/src" PG_CONFIG="$PGBIN/pg_config" with_llvm=no)
@@ -230,6 +231,11 @@ stage_postgresql() {
 
 build_and_install() { # build_and_install [variable=value...]
 	quietly build as_postgres "${MAKE[@]}" -j"$(nproc)" "$@" all install
+}
+
+# What is tested has assertions, whether or not the server has.
+build_for_tests() { # build_for_tests [variable=value...]
+	build_and_install COPT=-DUSE_ASSERT_CHECKING=1 "$@"
 }
 
 # prepare [package...]: everything up to, not including, the build.

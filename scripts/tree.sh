@@ -44,7 +44,7 @@ make_tree() { # make_tree <folder> <suite>...
 # leaves running ends with it.
 in_tree() { # in_tree <folder> <major version> <script> [argument...]
 	local status=0 name environment=(PATH="$PATH" HOME=/root PG_MAJOR="$2")
-	for name in KEEP http_proxy https_proxy no_proxy; do
+	for name in KEEP PG_ROOT http_proxy https_proxy no_proxy; do
 		[[ ! -v $name ]] || environment+=("$name=${!name}")
 	done
 	setsid unshare --mount --pid --fork --kill-child --mount-proc="$1/proc" \

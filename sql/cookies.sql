@@ -146,9 +146,20 @@ FROM unnest(ARRAY[
 	'narvik_session',
 	'narvik_session; b=2',
 	'narvik_session; narvik_session=tok',
-	-- the value is left as it is
-	'narvik_session=a=b==',
+	-- one pair of double quotes is no part of the value
+	'$Version="1"; narvik_session="tok";$Path="/"',
 	'narvik_session="tok"',
+	E'narvik_session =\t "tok" ; b="2"',
+	'narvik_session=" tok "',
+	'narvik_session=""tok""',
+	'narvik_session=""',
+	'narvik_session=" ',
+	'narvik_session="tok',
+	'narvik_session=tok"',
+	'narvik_session=t"o"k',
+	'narvik_session=''tok''',
+	-- the rest of the value is left as it is
+	'narvik_session=a=b==',
 	'narvik_session=%74ok',
 	'narvik_session=t,o\k',
 	-- the first one wins
@@ -172,6 +183,16 @@ SELECT to_json(narvik_read_cookie(narvik_create_blank_cookie()));
 -- Non-ASCII characters around and in the value.
 SELECT narvik_read_cookie('é=ü; narvik_session=ø€; 漢=字') = 'ø€';
 SELECT narvik_read_cookie('énarvik_session=no; narvik_sessioné=no');
+-- Any octet in another cookie, read as Latin-1; one that is no text in the
+-- connection's encoding the server itself refuses.
+SELECT narvik_read_cookie('a=' || string_agg(chr(i), '' ORDER BY i) || '; narvik_session=tok') FROM generate_series(1, 255) i WHERE i <> 59;
+SET client_encoding = 'LATIN1';
+\set header `printf 'a=\\377\\376\\303; narvik_session=tok; b=\\200'`
+SELECT narvik_read_cookie(:'header');
+RESET client_encoding;
+\set VERBOSITY sqlstate
+SELECT narvik_read_cookie(E'a=\xff; narvik_session=tok');
+\set VERBOSITY default
 
 -- Headers of 1 MB: found at the end, found at the start, found large, not found.
 SELECT narvik_read_cookie(repeat('a=b; ', 200000) || 'narvik_session=tok');

@@ -56,11 +56,11 @@ SELECT narvik_delete_sessions_for_user('alice');
 -- In a read-only transaction: invalid all the same, the row untouched.
 SELECT token, id FROM narvik_create_session('alice') \gset
 SELECT narvik_update_session_expiry(:'id', statement_timestamp());
-SELECT ctid AS ctid0, xmin AS xmin0 FROM narvik_sessions \gset
+SELECT ctid AS ctid0, xmin AS xmin0, xmax AS xmax0 FROM narvik_sessions \gset
 BEGIN READ ONLY;
 SELECT count(*) FROM narvik_validate_session(:'token');
 COMMIT;
-SELECT count(*) AS rows, bool_and(ctid = :'ctid0' AND xmin = :'xmin0' AND xmax = 0) AS untouched FROM narvik_sessions;
+SELECT count(*) AS rows, bool_and(ctid = :'ctid0' AND xmin = :'xmin0' AND xmax = :'xmax0') AS untouched FROM narvik_sessions;
 
 -- Expired but still stored: no function brings it back or treats it as live.
 SELECT count(*) FROM narvik_rotate_session(:'token');

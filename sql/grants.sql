@@ -26,7 +26,7 @@ SELECT unnest('{narvik_current_user_id,narvik_current_session_id,narvik_generate
                 narvik_cookie_name,narvik_create_cookie,narvik_create_blank_cookie,narvik_read_cookie}'::text[]), 'everybody'
 UNION ALL
 SELECT unnest('{narvik_delete_all_expired_sessions,narvik_link_users,narvik_unlink_users,narvik_users_changed,
-                narvik_grant,narvik_revoke,narvik_reset_stats,narvik_stats}'::text[]), 'administrator';
+                narvik_linked_users,narvik_grant,narvik_revoke,narvik_reset_stats,narvik_stats}'::text[]), 'administrator';
 SELECT name AS unclassified FROM pg_temp.members WHERE name NOT IN (SELECT name FROM class);
 SELECT name AS gone FROM class WHERE name NOT IN (SELECT name FROM pg_temp.members);
 SELECT is_for, count(*) FROM class GROUP BY 1 ORDER BY 1;
@@ -164,7 +164,7 @@ SELECT unnest(ARRAY[
     'SELECT narvik_delete_session(narvik_session_id(''token-3''))', 'SELECT narvik_generate_token()',
     'SELECT narvik_session_id(''x'')', 'SELECT narvik_cookie_name()', 'SELECT narvik_create_cookie(''x'')',
     'SELECT narvik_create_blank_cookie()', 'SELECT narvik_read_cookie(''x'')',
-    'SELECT narvik_link_users(''regress_users'')', 'SELECT narvik_unlink_users()', 'SELECT narvik_users_changed()',
+    'SELECT narvik_link_users(''regress_users'')', 'SELECT narvik_linked_users()', 'SELECT narvik_unlink_users()', 'SELECT narvik_users_changed()',
     'SELECT narvik_grant(''regress_narvik_app'')', 'SELECT narvik_revoke(''regress_narvik_stranger'')',
     'SELECT narvik_stats()', 'SELECT narvik_reset_stats()',
     'TABLE narvik_stats', 'SELECT count(*) FROM narvik_sessions', 'SELECT seq FROM narvik_sessions',

@@ -13,7 +13,7 @@ SELECT id AS idb, token AS tokenb FROM narvik_create_session('bob', '{"device": 
 -- Newest first; neither new nor extended; the user's own only.
 SELECT f.id = s.id AS same_id, f.user_id, f.data, f.expires_at - f.created_at AS lives, f.new, f.extended
 FROM narvik_fetch_sessions_for_user('alice') WITH ORDINALITY
-         AS f (id, user_id, created_at, expires_at, data, new, extended, n)
+         AS f (id, user_id, created_at, expires_at, data, new, extended, due, n)
      JOIN (VALUES (1, :'id3'), (2, :'id2'), (3, :'id1')) AS s (n, id) ON s.n = f.n
 ORDER BY f.n;
 SELECT data FROM narvik_fetch_sessions_for_user('bob');
@@ -83,7 +83,23 @@ SELECT narvik_delete_sessions_for_user('carol');
 SELECT count(narvik_create_session('alice', jsonb_build_object('n', i))) FROM generate_series(1, 1000) i;
 SELECT count(*), bool_and((f.data->>'n')::int = 1001 - n) AS newest_first
 FROM narvik_fetch_sessions_for_user('alice') WITH ORDINALITY
-         AS f (id, user_id, created_at, expires_at, data, new, extended, n);
+         AS f (id, user_id, created_at, expires_at, data, new, extended, due, n);
 SELECT narvik_delete_sessions_for_user('alice', narvik_session_id('none of them'));
 SELECT narvik_delete_sessions_for_user('bob');
 SELECT count(*) FROM narvik_sessions;
+
+-- The newest so many, and those before a moment: pages.
+DELETE FROM narvik_sessions;
+SELECT narvik_save_session(narvik_session_id('page ' || n), 'alice', now() + interval '1 day', jsonb_build_object('n', n)) IS NULL
+FROM generate_series(1, 5) AS n \g /dev/null
+UPDATE narvik_sessions SET created_at = now() - (data->>'n')::int * interval '1 minute';
+SELECT string_agg(data->>'n', ' ') FROM narvik_fetch_sessions_for_user('alice', 2);
+SELECT string_agg(data->>'n', ' ') FROM narvik_fetch_sessions_for_user('alice', max_rows => 0);
+SELECT string_agg(data->>'n', ' ')
+FROM narvik_fetch_sessions_for_user('alice', 2, (SELECT min(created_at) FROM narvik_fetch_sessions_for_user('alice', 2)));
+SELECT string_agg(data->>'n', ' ') FROM narvik_fetch_sessions_for_user('alice', created_before => now() - interval '3 minutes');
+SELECT string_agg(data->>'n', ' ') FROM narvik_fetch_sessions_for_user('alice', NULL, NULL);
+SELECT count(*) FROM narvik_fetch_sessions_for_user('alice', 10, 'infinity');
+SELECT count(*) FROM narvik_fetch_sessions_for_user('alice', 10, '-infinity');
+SELECT count(*) FROM narvik_fetch_sessions_for_user('alice', -1);
+DELETE FROM narvik_sessions;

@@ -64,7 +64,7 @@ SELECT narvik_unlink_users();
 SELECT narvik_delete_sessions_for_user('alice') + narvik_delete_sessions_for_user('007') + narvik_delete_sessions_for_user('8') AS deleted;
 SELECT count(*) FROM pg_trigger WHERE tgrelid = 'regress_users'::regclass;
 
--- Linked, once.
+-- Linked, once; again it is the same link.
 SELECT narvik_link_users('regress_users');
 SELECT narvik_link_users('regress_users');
 CREATE TABLE regress_others (id text PRIMARY KEY);

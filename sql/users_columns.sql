@@ -64,7 +64,7 @@ SELECT type, t.row, t.left FROM (VALUES
     ('bytea', 'decode(repeat(''00'', 14) || ''0300000018'' || repeat(''00'', 20), ''hex'')'),
     ('regress_number', '6'), ('regress_bytes', '''\x0102'''), ('regress_pair', 'ROW(7, ''seven'')'), ('regress_pairs', 'ROW(7, ''seven'')'),
     ('regress_others', 'ROW(7, ''seven'', ''other'')'), ('regress_others[]', 'ARRAY[ROW(7, ''seven'', ''other'')::regress_others]'),
-    ('narvik_session', 'NULL'), ('narvik_session', 'ROW(''id'', ''user'', NULL, NULL, ''{}'', true, true)')) v (type, value),
+    ('narvik_session', 'NULL'), ('narvik_session', 'ROW(''id'', ''user'', NULL, NULL, ''{}'', true, true, true)')) v (type, value),
     pg_temp.try(format('id int PRIMARY KEY, name text, narvik_linked_user %s', type), ', ' || value) t;
 
 -- Columns that are gone, and columns that are younger than the rows.

@@ -20,9 +20,9 @@
 #include "call.h"
 #include "token.h"
 
-/* narvik_session; narvik_created_session has the token in front. */
-#define SESSION_COLUMNS	7
-#define CREATED_SESSION_COLUMNS	(1 + SESSION_COLUMNS)
+/* narvik_created_session has the token in front, and is never due. */
+#define SESSION_COLUMNS	8
+#define CREATED_SESSION_COLUMNS	8
 
 /* ---- arguments ---------------------------------------------------------- */
 
@@ -82,8 +82,13 @@ narvik_id_arg(FunctionCallInfo fcinfo, int argno, unsigned char *id)
 
 /* ---- answers ------------------------------------------------------------ */
 
-/* narvik_created_session; without the token, narvik_session. */
-static const Oid answer_types[] =
+static const Oid session_types[SESSION_COLUMNS] =
+{
+	TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, JSONBOID,
+	BOOLOID, BOOLOID, BOOLOID
+};
+
+static const Oid created_session_types[CREATED_SESSION_COLUMNS] =
 {
 	TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, JSONBOID,
 	BOOLOID, BOOLOID
@@ -94,9 +99,8 @@ static const Oid answer_types[] =
  * are not.
  */
 static void
-check_answer_desc(TupleDesc desc, int natts)
+check_answer_desc(TupleDesc desc, const Oid *types, int natts)
 {
-	const Oid  *types = &answer_types[lengthof(answer_types) - natts];
 	bool		as_made = desc != NULL && desc->natts == natts;
 
 	for (int i = 0; as_made && i < natts; i++)
@@ -107,6 +111,7 @@ check_answer_desc(TupleDesc desc, int natts)
 				 errmsg("result type of function is not as extension \"narvik\" made it")));
 }
 
+/* What both types have. */
 static void
 session_values(const NarvikSession *session, bool is_new, bool extended,
 			   Datum *values)
@@ -130,7 +135,7 @@ narvik_created_session(FunctionCallInfo fcinfo, const text *token,
 	TupleDesc	desc;
 
 	(void) get_call_result_type(fcinfo, NULL, &desc);
-	check_answer_desc(desc, CREATED_SESSION_COLUMNS);
+	check_answer_desc(desc, created_session_types, CREATED_SESSION_COLUMNS);
 	values[0] = PointerGetDatum(token);
 	session_values(session, true, false, &values[1]);
 	return HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls));
@@ -196,39 +201,30 @@ narvik_no_row(FunctionCallInfo fcinfo)
 	PG_RETURN_NULL();
 }
 
-static void
-put_session(ReturnSetInfo *info, const NarvikSession *session, bool extended)
-{
-	Datum		values[SESSION_COLUMNS];
-	bool		nulls[SESSION_COLUMNS] = {false};
-
-	session_values(session, false, extended, values);
-	tuplestore_putvalues(info->setResult, info->expectedDesc, values, nulls);
-}
-
 /* With a narvik_session. */
 Datum
 narvik_session_row(FunctionCallInfo fcinfo, const NarvikSession *session,
-				   bool extended)
+				   bool extended, bool due)
 {
 	ReturnSetInfo *info = begin_set(fcinfo);
+	Datum		values[SESSION_COLUMNS];
+	bool		nulls[SESSION_COLUMNS] = {false};
 
-	check_answer_desc(info->expectedDesc, SESSION_COLUMNS);
-	put_session(info, session, extended);
+	check_answer_desc(info->expectedDesc, session_types, SESSION_COLUMNS);
+	session_values(session, false, extended, values);
+	values[7] = BoolGetDatum(due);
+	tuplestore_putvalues(info->setResult, info->expectedDesc, values, nulls);
 	return (Datum) 0;
 }
 
-/* With narvik_sessions. */
-Datum
-narvik_session_rows(FunctionCallInfo fcinfo, List *sessions)
+/* With narvik_sessions, which the caller puts there. */
+Tuplestorestate *
+narvik_session_rows(FunctionCallInfo fcinfo)
 {
 	ReturnSetInfo *info = begin_set(fcinfo);
-	ListCell   *cell;
 
-	check_answer_desc(info->expectedDesc, SESSION_COLUMNS);
-	foreach(cell, sessions)
-		put_session(info, (NarvikSession *) lfirst(cell), false);
-	return (Datum) 0;
+	check_answer_desc(info->expectedDesc, session_types, SESSION_COLUMNS);
+	return info->setResult;
 }
 
 /* With a narvik_created_session: new, whatever it was before, is its token. */
@@ -240,7 +236,7 @@ narvik_created_session_row(FunctionCallInfo fcinfo, const text *token,
 	Datum		values[CREATED_SESSION_COLUMNS];
 	bool		nulls[CREATED_SESSION_COLUMNS] = {false};
 
-	check_answer_desc(info->expectedDesc, CREATED_SESSION_COLUMNS);
+	check_answer_desc(info->expectedDesc, created_session_types, CREATED_SESSION_COLUMNS);
 	values[0] = PointerGetDatum(token);
 	session_values(session, true, false, &values[1]);
 	tuplestore_putvalues(info->setResult, info->expectedDesc, values, nulls);

@@ -22,8 +22,9 @@ extern Datum narvik_created_session(FunctionCallInfo fcinfo, const text *token,
 extern Datum narvik_no_row(FunctionCallInfo fcinfo);
 extern Datum narvik_one_row(FunctionCallInfo fcinfo, Datum row);
 extern Datum narvik_session_row(FunctionCallInfo fcinfo,
-								const NarvikSession *session, bool extended);
-extern Datum narvik_session_rows(FunctionCallInfo fcinfo, List *sessions);
+								const NarvikSession *session,
+								bool extended, bool due);
+extern Tuplestorestate *narvik_session_rows(FunctionCallInfo fcinfo);
 extern Datum narvik_created_session_row(FunctionCallInfo fcinfo,
 										const text *token,
 										const NarvikSession *session);

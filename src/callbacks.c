@@ -80,7 +80,7 @@ narvik_fetch_session(PG_FUNCTION_ARGS)
 	if (!narvik_id_arg(fcinfo, 0, id) ||
 		!narvik_store_find(id, NARVIK_STATEMENT, true, &session))
 		return narvik_no_row(fcinfo);
-	return narvik_session_row(fcinfo, &session, false);
+	return narvik_session_row(fcinfo, &session, false, false);
 }
 
 /*

@@ -297,10 +297,24 @@ trim(const char **part, size_t *len)
 }
 
 /*
+ * A value may stand in double quotes (RFC 6265 section 4.1.1).  Java's clients
+ * put them round values that came without.
+ */
+static void
+unquote(const char **value, size_t *len)
+{
+	if (*len >= 2 && (*value)[0] == '"' && (*value)[*len - 1] == '"')
+	{
+		(*value)++;
+		*len -= 2;
+	}
+}
+
+/*
  * Find a cookie in the value of a Cookie header (RFC 6265 section 4.2.1):
  * pairs of name and value, separated by semicolons.  Sets *value to where the
- * value stands in the header, without the white space around it, and returns
- * true; else returns false and leaves both results alone.
+ * value stands in the header, without the white space and one pair of double
+ * quotes around it, and returns true; else returns false and leaves both results alone.
  *
  * The first cookie of the name wins: browsers send the one with the longest
  * path first (RFC 6265 section 5.4).  Names are compared with case.  The value
@@ -329,6 +343,7 @@ narvik_find_cookie(const char *header, size_t len, const char *name,
 				*value = equals + 1;
 				*value_len = pair_len - (*value - header);
 				trim(value, value_len);
+				unquote(value, value_len);
 				return true;
 			}
 		}

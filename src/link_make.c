@@ -120,6 +120,22 @@ check_key_column(Relation users, const char *column)
 				 errdetail("How its values print depends on settings of the connection.")));
 }
 
+static void
+check_not_linked_elsewhere(Relation users, const char *column)
+{
+	NarvikLink	link = narvik_find_link();
+
+	if (OidIsValid(link.users) &&
+		(link.users != RelationGetRelid(users) ||
+		 link.key != get_attnum(RelationGetRelid(users), column)))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("sessions are linked to column \"%s\" of table \"%s\" already",
+						get_attname(link.users, link.key, false),
+						get_rel_name(link.users)),
+				 errhint("Call narvik_unlink_users() first.")));
+}
+
 /* ---- sessions of nobody ------------------------------------------------- */
 
 /* The caller is told how many there are, so it must be allowed to read both. */
@@ -286,14 +302,16 @@ close_partitions(List *partitions)
  * narvik_link_users(users regclass, id_column name) returns void
  *
  * Locks both tables against writing until the transaction ends.  Needs the
- * right to read both and to create triggers on the users table.
+ * right to read both and to create triggers on the users table.  If that column
+ * is linked already, the triggers that are missing or disabled are made anew, as
+ * after a restore by a role that may not create them.
  *
  * Raises null_value_not_allowed for a NULL; undefined_table; wrong_object_type
  * for what is no table; invalid_table_definition for a temporary or unlogged
  * one; undefined_column; invalid_foreign_key if the column is not unique;
  * feature_not_supported if what it prints depends on settings; object_in_use
- * if there is a link; foreign_key_violation, with their number, if there are
- * sessions of unknown users.
+ * if another column is linked; foreign_key_violation, with their number, if
+ * there are sessions of unknown users.
  */
 Datum
 narvik_link_users(PG_FUNCTION_ARGS)
@@ -302,7 +320,6 @@ narvik_link_users(PG_FUNCTION_ARGS)
 	List	   *partitions;
 	Relation	sessions;
 	char	   *column;
-	NarvikLink	link;
 	int64		orphans;
 
 	PreventCommandIfReadOnly("narvik_link_users()");
@@ -314,13 +331,7 @@ narvik_link_users(PG_FUNCTION_ARGS)
 	users = open_users(PG_GETARG_OID(0));
 	partitions = open_partitions(users);
 	sessions = narvik_relation_open(ShareRowExclusiveLock);
-	link = narvik_find_link();
-	if (OidIsValid(link.users))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_IN_USE),
-				 errmsg("sessions are linked to table \"%s\" already",
-						get_rel_name(link.users)),
-				 errhint("Call narvik_unlink_users() first.")));
+	check_not_linked_elsewhere(users, column);
 	check_key_column(users, column);
 	check_caller_may_read(users, column);
 	check_caller_may_read(sessions, "user_id");

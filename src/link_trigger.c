@@ -72,7 +72,7 @@ key_of_row(const NarvikLink *link, Relation rel, HeapTuple tuple)
 static void
 user_deleted(const text *user_id)
 {
-	narvik_count(NARVIK_INVALIDATED, narvik_store_delete_user(user_id));
+	narvik_count(NARVIK_INVALIDATED, narvik_store_delete_for_user(user_id, NULL));
 }
 
 static void

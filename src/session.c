@@ -118,6 +118,7 @@ typedef enum
 	UNKNOWN,
 	EXPIRED,
 	VALID,
+	DUE,						/* valid; an extension is due and was not made */
 	EXTENDED,
 	LOOK_AGAIN					/* the row changed under our hands */
 } Verdict;
@@ -151,20 +152,21 @@ judge_live(NarvikSession *session, TimestampTz now)
 {
 	TimestampTz new_expires_at;
 
-	if (!narvik_extension_due(&session->terms, now, &new_expires_at) ||
-		!may_write())
+	if (!narvik_extension_due(&session->terms, now, &new_expires_at))
 		return VALID;
+	if (!may_write())
+		return DUE;
 	switch (narvik_store_extend_if_free(session, new_expires_at))
 	{
 		case NARVIK_DONE:
 			session->terms.expires_at = new_expires_at;
 			return EXTENDED;
 		case NARVIK_CHANGED:
-			return verdict_on_change(VALID);
+			return verdict_on_change(DUE);
 		case NARVIK_BUSY:
 			break;
 	}
-	return VALID;
+	return DUE;
 }
 
 /*
@@ -212,6 +214,7 @@ count_validation(Verdict verdict)
 			narvik_count(NARVIK_VALIDATED, 1);
 			break;
 		case VALID:
+		case DUE:
 			narvik_count(NARVIK_VALIDATED, 1);
 			break;
 		case LOOK_AGAIN:
@@ -220,13 +223,12 @@ count_validation(Verdict verdict)
 }
 
 /*
- * Validate the token in an argument, and count it.  False if there is no valid
- * session.  Without with_data the session's data is left out, for callers that
- * would not look at it.
+ * Validate the token in an argument, and count it.  Without with_data the
+ * session's data is left out, for callers that would not look at it.
  */
-static bool
+static Verdict
 validate_token_arg(FunctionCallInfo fcinfo, int argno, bool with_data,
-				   NarvikSession *session, bool *extended)
+				   NarvikSession *session)
 {
 	unsigned char id[NARVIK_ID_BYTES];
 	Verdict		verdict = UNKNOWN;
@@ -237,8 +239,13 @@ validate_token_arg(FunctionCallInfo fcinfo, int argno, bool with_data,
 		verdict = NO_TOKEN;
 
 	count_validation(verdict);
-	*extended = verdict == EXTENDED;
-	return verdict == VALID || verdict == EXTENDED;
+	return verdict;
+}
+
+static bool
+is_valid(Verdict verdict)
+{
+	return verdict == VALID || verdict == DUE || verdict == EXTENDED;
 }
 
 /*
@@ -252,11 +259,12 @@ Datum
 narvik_validate_session(PG_FUNCTION_ARGS)
 {
 	NarvikSession session;
-	bool		extended;
+	Verdict		verdict = validate_token_arg(fcinfo, 0, true, &session);
 
-	if (!validate_token_arg(fcinfo, 0, true, &session, &extended))
+	if (!is_valid(verdict))
 		return narvik_no_row(fcinfo);
-	return narvik_session_row(fcinfo, &session, extended);
+	return narvik_session_row(fcinfo, &session, verdict == EXTENDED,
+							  verdict == DUE);
 }
 
 /*
@@ -275,7 +283,6 @@ narvik_validate_user(PG_FUNCTION_ARGS)
 	NarvikLink	link;
 	Relation	users = narvik_open_link(AccessShareLock, &link);
 	NarvikSession session;
-	bool		extended;
 	bool		found;
 	Datum		row;
 
@@ -291,7 +298,7 @@ narvik_validate_user(PG_FUNCTION_ARGS)
 						RelationGetRelationName(users)),
 				 errhint("Pass NULL::%s.", format_type_be(users->rd_rel->reltype))));
 
-	found = validate_token_arg(fcinfo, 0, false, &session, &extended) &&
+	found = is_valid(validate_token_arg(fcinfo, 0, false, &session)) &&
 		narvik_fetch_user(&link, users, session.user_id, &row);
 	table_close(users, NoLock);
 	return found ? narvik_one_row(fcinfo, row) : narvik_no_row(fcinfo);
@@ -308,9 +315,8 @@ Datum
 narvik_authenticate(PG_FUNCTION_ARGS)
 {
 	NarvikSession session;
-	bool		extended;
 
-	if (!validate_token_arg(fcinfo, 0, false, &session, &extended))
+	if (!is_valid(validate_token_arg(fcinfo, 0, false, &session)))
 	{
 		narvik_identity_clear();
 		PG_RETURN_NULL();
@@ -368,19 +374,29 @@ narvik_invalidate_session(PG_FUNCTION_ARGS)
 }
 
 /*
- * narvik_fetch_sessions_for_user(user_id text) returns setof narvik_session
+ * narvik_fetch_sessions_for_user(user_id text, max_rows integer,
+ *								  created_before timestamptz)
+ * returns setof narvik_session
  *
- * Raises null_value_not_allowed for NULL, invalid_parameter_value for a user
- * id that no session can have.
+ * A NULL max_rows or created_before is no limit.
+ *
+ * Raises null_value_not_allowed for a NULL user id, invalid_parameter_value
+ * for one that no session can have and for a negative max_rows.
  */
 Datum
 narvik_fetch_sessions_for_user(PG_FUNCTION_ARGS)
 {
 	text	   *user_id = narvik_user_id_arg(fcinfo, 0);
+	int32		max_rows = PG_ARGISNULL(1) ? PG_INT32_MAX : PG_GETARG_INT32(1);
+	TimestampTz created_before = PG_ARGISNULL(2) ? DT_NOEND : PG_GETARG_TIMESTAMPTZ(2);
 
-	return narvik_session_rows(fcinfo,
-							   narvik_store_list_for_user(user_id,
-														  narvik_now()));
+	if (max_rows < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("number of rows must not be negative")));
+	narvik_store_list_for_user(user_id, narvik_now(), max_rows, created_before,
+							   narvik_session_rows(fcinfo));
+	return (Datum) 0;
 }
 
 /*

@@ -9,6 +9,7 @@
 #ifndef NARVIK_STORE_H
 #define NARVIK_STORE_H
 
+#include "executor/tuptable.h"
 #include "storage/itemptr.h"
 #include "utils/jsonb.h"
 #include "utils/tuplestore.h"
@@ -32,18 +33,21 @@ typedef struct NarvikSession
 typedef enum
 {
 	NARVIK_STATEMENT,			/* as the statement sees it */
-	NARVIK_NEWEST				/* as committed now, if isolation permits */
+	NARVIK_NEWEST,				/* as committed now, if isolation permits */
+	NARVIK_LATEST				/* as committed now */
 } NarvikView;
 
 extern bool narvik_store_find(const unsigned char *id, NarvikView view,
 							  bool with_data, NarvikSession *session);
+extern bool narvik_slot_has_id(TupleTableSlot *slot, const unsigned char *id);
 
 /* store_touch.c */
 
 typedef enum
 {
 	NARVIK_DONE,
-	NARVIK_BUSY,				/* somebody else has the row */
+	NARVIK_BUSY,				/* somebody else has the row, or it cannot be
+								 * written */
 	NARVIK_CHANGED				/* the row is not what was read any more */
 } NarvikTouch;
 
@@ -64,11 +68,15 @@ extern Jsonb *narvik_store_update_data(const unsigned char *id, Jsonb *patch,
 extern bool narvik_store_delete(const unsigned char *id);
 extern int64 narvik_store_delete_for_user(const text *user_id,
 										  const unsigned char *except_id);
-extern int64 narvik_store_delete_user(const text *user_id);
 extern void narvik_store_rename_user(const text *old_id, const text *new_id);
 extern int64 narvik_store_delete_all(void);
 extern int64 narvik_store_delete_expired(TimestampTz now);
-extern List *narvik_store_list_for_user(const text *user_id, TimestampTz now);
+
+/* store_list.c */
+extern void narvik_store_list_for_user(const text *user_id, TimestampTz now,
+									   int32 max_rows,
+									   TimestampTz created_before,
+									   Tuplestorestate *rows);
 extern Tuplestorestate *narvik_store_count_by_user(TupleDesc *desc);
 
 /* store_sweep.c */

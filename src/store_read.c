@@ -34,14 +34,14 @@
  * state counts, even late in a long statement: a session that was revoked
  * meanwhile is dead, and one that this statement created is there, which the
  * statement's own snapshot would not show.  The other isolation levels keep
- * to their transaction's snapshot.
+ * to their transaction's snapshot, except for what is going to be changed.
  */
 static Snapshot
 choose_snapshot(NarvikView view)
 {
 	if (view == NARVIK_STATEMENT || IsInParallelMode())
 		return GetActiveSnapshot();
-	if (IsolationUsesXactSnapshot())
+	if (view == NARVIK_NEWEST && IsolationUsesXactSnapshot())
 		return GetTransactionSnapshot();
 	return GetLatestSnapshot();
 }
@@ -49,8 +49,8 @@ choose_snapshot(NarvikView view)
 /*
  * The index knows only hash codes, so the id itself must be compared.
  */
-static bool
-slot_has_id(TupleTableSlot *slot, const unsigned char *id)
+bool
+narvik_slot_has_id(TupleTableSlot *slot, const unsigned char *id)
 {
 	bool		isnull;
 	Datum		datum = slot_getattr(slot, Anum_narvik_id, &isnull);
@@ -116,7 +116,7 @@ narvik_store_find(const unsigned char *id, NarvikView view,
 				PointerGetDatum(&wanted.varlena));
 	index_rescan(scan, &key, 1, NULL, 0);
 	while (!found && index_getnext_slot(scan, ForwardScanDirection, slot))
-		found = slot_has_id(slot, id);
+		found = narvik_slot_has_id(slot, id);
 	if (found)
 		session_from_slot(slot, id, with_data, session);
 

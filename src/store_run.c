@@ -49,9 +49,9 @@ make_plan(NarvikStatement *statement, Relation rel)
  * Become the table's owner and have the statement's plan at hand.
  *
  * Sequential scans are off because a plan made while the table was small is
- * kept until statistics change, and the table may grow fast.  Each condition
- * has its index, but for the age limit's, and deleting all has none: there the
- * cost of what is off would only invite the JIT compiler.
+ * kept until statistics change, and the table may grow fast.  What reads the
+ * whole table needs them.  Nothing needs the JIT compiler, which high costs
+ * invite.
  */
 static void
 prepare(NarvikRun *run, NarvikStatement *statement, int how)
@@ -62,6 +62,7 @@ prepare(NarvikRun *run, NarvikStatement *statement, int how)
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	narvik_become_owner(rel, &run->caller);
+	narvik_set_for_owner("jit", "off");
 	if (!(how & NARVIK_WITHOUT_INDEX))
 		narvik_set_for_owner("enable_seqscan", "off");
 	make_plan(statement, rel);
@@ -70,15 +71,10 @@ prepare(NarvikRun *run, NarvikStatement *statement, int how)
 
 /* Results are read by number: each column must be what is read. */
 static void
-check_result(const NarvikStatement *statement)
+check_result(const NarvikStatement *statement, TupleDesc desc)
 {
-	TupleDesc	desc;
-	bool		as_expected;
+	bool		as_expected = desc->natts == statement->ncolumns;
 
-	if (statement->ncolumns == 0)
-		return;
-	desc = SPI_tuptable->tupdesc;
-	as_expected = desc->natts == statement->ncolumns;
 	for (int i = 0; as_expected && i < desc->natts; i++)
 		as_expected = TupleDescAttr(desc, i)->atttypid == statement->columns[i];
 	if (!as_expected)
@@ -105,7 +101,8 @@ narvik_run_begin(NarvikRun *run, NarvikStatement *statement, Datum *values,
 	if (result < 0)
 		elog(ERROR, "could not execute \"%s\": %s", statement->text,
 			 SPI_result_code_string(result));
-	check_result(statement);
+	if (statement->ncolumns > 0)
+		check_result(statement, SPI_tuptable->tupdesc);
 }
 
 void
@@ -130,12 +127,44 @@ narvik_run_count(NarvikStatement *statement, Datum *values, const char *nulls, i
 }
 
 /*
- * A query without parameters, in the newest state, whose rows go to a tuple
- * store, so that memory does not grow with their number.  Returns their
- * description, in the caller's memory context.
+ * A query whose rows are fetched from a cursor, until narvik_run_end().
+ */
+Portal
+narvik_run_cursor(NarvikRun *run, NarvikStatement *statement, Datum *values,
+				  const char *nulls, int how)
+{
+	Portal		portal;
+
+	prepare(run, statement, how);
+	PushActiveSnapshot(how & NARVIK_NEWEST_STATE ? GetLatestSnapshot() : GetActiveSnapshot());
+	portal = SPI_cursor_open(NULL, statement->plan, values, nulls, true);
+	PopActiveSnapshot();
+	check_result(statement, portal->tupDesc);
+	return portal;
+}
+
+static ParamListInfo
+make_params(const NarvikStatement *statement, const Datum *values, const char *nulls)
+{
+	ParamListInfo params = makeParamList(statement->nparams);
+
+	for (int i = 0; i < statement->nparams; i++)
+	{
+		params->params[i].value = values[i];
+		params->params[i].isnull = nulls != NULL && nulls[i] == 'n';
+		params->params[i].pflags = PARAM_FLAG_CONST;
+		params->params[i].ptype = statement->params[i];
+	}
+	return params;
+}
+
+/*
+ * A query whose rows go to a tuple store, so that memory does not grow with
+ * their number.  Returns their description, in the caller's memory context.
  */
 TupleDesc
-narvik_run_into(NarvikStatement *statement, Tuplestorestate *rows)
+narvik_run_into(NarvikStatement *statement, Datum *values, const char *nulls,
+				int how, Tuplestorestate *rows)
 {
 	NarvikRun	run;
 	SPIExecuteOptions options = {0};
@@ -143,18 +172,21 @@ narvik_run_into(NarvikStatement *statement, Tuplestorestate *rows)
 	TupleDesc	desc;
 	MemoryContext spi_context;
 
-	prepare(&run, statement, NARVIK_READ_ONLY | NARVIK_WITHOUT_INDEX);
+	prepare(&run, statement, how);
+	options.params = make_params(statement, values, nulls);
 	options.read_only = true;
 	options.dest = CreateDestReceiver(DestTuplestore);
+	/* Detoasted: the rows may be gone before the answer is read. */
 	SetTuplestoreDestReceiverParams(options.dest, rows, run.caller_context,
-									false, NULL, NULL);
-	PushActiveSnapshot(GetLatestSnapshot());
+									true, NULL, NULL);
+	PushActiveSnapshot(how & NARVIK_NEWEST_STATE ? GetLatestSnapshot() : GetActiveSnapshot());
 	if (SPI_execute_plan_extended(statement->plan, &options) < 0)
 		elog(ERROR, "could not execute \"%s\"", statement->text);
 	PopActiveSnapshot();
 
-	spi_context = MemoryContextSwitchTo(run.caller_context);
 	source = linitial(SPI_plan_get_plan_sources(statement->plan));
+	check_result(statement, source->resultDesc);
+	spi_context = MemoryContextSwitchTo(run.caller_context);
 	desc = CreateTupleDescCopy(source->resultDesc);
 	MemoryContextSwitchTo(spi_context);
 	narvik_run_end(&run);

@@ -41,10 +41,14 @@ typedef struct NarvikRun
 
 extern void narvik_run_begin(NarvikRun *run, NarvikStatement *statement,
 							 Datum *values, const char *nulls, int how);
+extern Portal narvik_run_cursor(NarvikRun *run, NarvikStatement *statement,
+								Datum *values, const char *nulls, int how);
 extern void narvik_run_end(NarvikRun *run);
 extern int64 narvik_run_count(NarvikStatement *statement, Datum *values,
 							  const char *nulls, int how);
-extern TupleDesc narvik_run_into(NarvikStatement *statement, Tuplestorestate *rows);
+extern TupleDesc narvik_run_into(NarvikStatement *statement, Datum *values,
+								 const char *nulls, int how,
+								 Tuplestorestate *rows);
 extern Datum narvik_run_column(uint64 row, int column);
 extern Datum narvik_run_column_copy(const NarvikRun *run, uint64 row, int column);
 

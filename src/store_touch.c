@@ -3,10 +3,13 @@
  *		The sessions in the table: what validation writes on the way, to a row
  *		that it has just read.
  *
- * It never waits, neither for the row nor for the RowExclusiveLock on the table
- * that a write to it needs: validation is the one function that every request
- * calls.  A row that somebody else has is left alone.  All locks last until
- * the transaction ends.
+ * It never waits, neither for the row nor for the locks that a write to it
+ * needs, which are those on the user and RowExclusiveLock on the table:
+ * validation is the one function that every request calls.  A row that somebody
+ * else has is left alone.  All locks last until the transaction ends.
+ *
+ * Nor does it fail: validation has its answer without the write.  Each write is
+ * a subtransaction of its own, as an EXCEPTION block of PL/pgSQL is.
  */
 #include "postgres.h"
 #include "compat.h"
@@ -17,11 +20,18 @@
 #include "catalog/pg_type_d.h"
 #include "executor/tuptable.h"
 #include "storage/lmgr.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 
+#include "clock.h"
 #include "relation.h"
 #include "store.h"
+#include "store_lock.h"
 #include "store_run.h"
+
+/* How often a backend writes to the log that it could not write. */
+#define COMPLAINT_INTERVAL_MS	60000
 
 static NarvikStatement extend = {
 	.text = "UPDATE ONLY %s SET expires_at = $2, purge_hour = $3 WHERE ctid = $1",
@@ -51,7 +61,8 @@ lock_if_free(const NarvikSession *session, LockTupleMode mode)
 	ItemPointerData tid = session->tid;
 	NarvikTouch answer = NARVIK_BUSY;
 
-	if (ConditionalLockRelation(rel, RowExclusiveLock))
+	if (narvik_lock_user_if_free(session->user_id) &&
+		ConditionalLockRelation(rel, RowExclusiveLock))
 	{
 		TupleTableSlot *slot = table_slot_create(rel, NULL);
 		TM_FailureData failure;
@@ -76,9 +87,8 @@ lock_if_free(const NarvikSession *session, LockTupleMode mode)
 	return answer;
 }
 
-/* Give a session a new expiry, unless its row is not free or has changed. */
-NarvikTouch
-narvik_store_extend_if_free(const NarvikSession *session, TimestampTz expires_at)
+static NarvikTouch
+write_expiry(const NarvikSession *session, TimestampTz expires_at)
 {
 	NarvikTouch touch = lock_if_free(session, LockTupleNoKeyExclusive);
 	Datum		values[3];
@@ -92,9 +102,8 @@ narvik_store_extend_if_free(const NarvikSession *session, TimestampTz expires_at
 	return narvik_run_count(&extend, values, NULL, 0) > 0 ? NARVIK_DONE : NARVIK_BUSY;
 }
 
-/* Delete an expired session, unless its row is not free or has changed. */
-NarvikTouch
-narvik_store_delete_if_free(const NarvikSession *session)
+static NarvikTouch
+delete_row(const NarvikSession *session)
 {
 	NarvikTouch touch = lock_if_free(session, LockTupleExclusive);
 	Datum		value = PointerGetDatum(&session->tid);
@@ -102,4 +111,88 @@ narvik_store_delete_if_free(const NarvikSession *session)
 	if (touch == NARVIK_DONE)
 		(void) narvik_run_count(&delete, &value, NULL, 0);
 	return touch;
+}
+
+/* ---- writes that may fail ------------------------------------------------ */
+
+/*
+ * What has to end the statement: cancel, termination and shutdown, no memory,
+ * and a conflict that only doing the whole transaction again resolves.
+ */
+static bool
+must_be_raised(int sqlstate)
+{
+	return ERRCODE_TO_CATEGORY(sqlstate) == ERRCODE_OPERATOR_INTERVENTION ||
+		sqlstate == ERRCODE_OUT_OF_MEMORY ||
+		sqlstate == ERRCODE_T_R_SERIALIZATION_FAILURE;
+}
+
+static void
+complain(const ErrorData *error)
+{
+	static int64 last_ms = 0;
+	int64		now_ms = narvik_steady_ms();
+
+	if (last_ms != 0 && now_ms - last_ms < COMPLAINT_INTERVAL_MS)
+		return;
+	last_ms = now_ms;
+	ereport(WARNING,
+			(errcode(error->sqlerrcode),
+			 errmsg("validation could not write to the table of sessions"),
+			 errdetail_internal("%s", error->message),
+			 errhint("Sessions are valid, but not extended or removed, until this is mended.")));
+}
+
+/*
+ * Write a new expiry, or delete the row if that is NULL.  NARVIK_BUSY if it
+ * fails.
+ */
+static NarvikTouch
+try_to_write(const NarvikSession *session, const TimestampTz *expires_at)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile NarvikTouch touch = NARVIK_BUSY;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		touch = expires_at != NULL ? write_expiry(session, *expires_at) : delete_row(session);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		if (must_be_raised(error->sqlerrcode))
+			PG_RE_THROW();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+		complain(error);
+		FreeErrorData(error);
+		touch = NARVIK_BUSY;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	return touch;
+}
+
+/* Give a session a new expiry, unless its row is not free or has changed. */
+NarvikTouch
+narvik_store_extend_if_free(const NarvikSession *session, TimestampTz expires_at)
+{
+	return try_to_write(session, &expires_at);
+}
+
+/* Delete an expired session, unless its row is not free or has changed. */
+NarvikTouch
+narvik_store_delete_if_free(const NarvikSession *session)
+{
+	return try_to_write(session, NULL);
 }

@@ -1,28 +1,24 @@
 /*
  * store_write.c
- *		The sessions in the table: the SQL that writes and lists them.
+ *		The sessions in the table: the SQL that writes them.
  *
  * Writes are SQL statements with kept plans, so constraints, triggers, indexes
  * and concurrent updates are PostgreSQL's business.  They say ONLY: a table
  * that inherits from this one is somebody else's.
  *
- * Row locks are waited for.
+ * Rows are locked first (store_lock.c), and waited for.
  */
 #include "postgres.h"
 #include "compat.h"
 
-#include "access/table.h"
 #include "catalog/pg_type_d.h"
-#include "common/hashfn.h"
 #include "miscadmin.h"
-#include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/rel.h"
 
 #include "identity.h"
-#include "relation.h"
 #include "store.h"
+#include "store_lock.h"
 #include "store_run.h"
 
 #define COLUMNS "user_id, created_at, expires_at, lifetime, sliding, data"
@@ -47,17 +43,17 @@ static NarvikStatement insert_session_if_new = {
 };
 
 static NarvikStatement update_expiry = {
-	.text = "UPDATE ONLY %s SET expires_at = $2, purge_hour = $3 WHERE id = $1",
+	.text = "UPDATE ONLY %s SET expires_at = $2, purge_hour = $3 WHERE ctid = $1",
 	.nparams = 3,
-	.params = {BYTEAOID, TIMESTAMPTZOID, INT4OID},
+	.params = {TIDOID, TIMESTAMPTZOID, INT4OID},
 	.cursor_options = CURSOR_OPT_GENERIC_PLAN
 };
 
 static NarvikStatement update_id = {
-	.text = "UPDATE ONLY %s SET id = $2 WHERE id = $1 AND expires_at > $3 AND created_at > $4"
+	.text = "UPDATE ONLY %s SET id = $2 WHERE ctid = $1 AND expires_at > $3 AND created_at > $4"
 	" RETURNING " COLUMNS,
 	.nparams = 4,
-	.params = {BYTEAOID, BYTEAOID, TIMESTAMPTZOID, TIMESTAMPTZOID},
+	.params = {TIDOID, BYTEAOID, TIMESTAMPTZOID, TIMESTAMPTZOID},
 	.ncolumns = 6,
 	.columns = {COLUMN_TYPES},
 	.cursor_options = CURSOR_OPT_GENERIC_PLAN
@@ -65,77 +61,125 @@ static NarvikStatement update_id = {
 
 static NarvikStatement update_data = {
 	.text = "UPDATE ONLY %s SET data = (data || $2) - $3"
-	" WHERE id = $1 AND expires_at > $4 AND created_at > $5 RETURNING data",
+	" WHERE ctid = $1 AND expires_at > $4 AND created_at > $5 RETURNING data",
 	.nparams = 5,
-	.params = {BYTEAOID, JSONBOID, TEXTARRAYOID, TIMESTAMPTZOID, TIMESTAMPTZOID},
+	.params = {TIDOID, JSONBOID, TEXTARRAYOID, TIMESTAMPTZOID, TIMESTAMPTZOID},
 	.ncolumns = 1,
 	.columns = {JSONBOID},
 	.cursor_options = CURSOR_OPT_GENERIC_PLAN
 };
 
 static NarvikStatement delete_session = {
-	.text = "DELETE FROM ONLY %s WHERE id = $1",
+	.text = "DELETE FROM ONLY %s WHERE ctid = $1",
 	.nparams = 1,
-	.params = {BYTEAOID},
+	.params = {TIDOID},
+	.cursor_options = CURSOR_OPT_GENERIC_PLAN
+};
+
+/*
+ * Pairs for narvik_change_rows(): what finds the rows in the order of seq, and
+ * what changes them once they are locked.  OFFSET 0 keeps the planner from
+ * reading the whole index on seq for the order's sake.
+ */
+#define FIND(conditions) \
+	"SELECT seq, ctid FROM (SELECT seq, ctid FROM ONLY %s" \
+	" WHERE " conditions " OFFSET 0) AS found ORDER BY seq"
+#define CHANGE(action, conditions) action " WHERE ctid = ANY ($1) AND " conditions
+#define FOUND .ncolumns = 2, .columns = {INT8OID, TIDOID}
+
+#define OF_USER "user_id = $2 AND id IS DISTINCT FROM $3"
+
+static NarvikStatement find_for_user = {
+	.text = FIND(OF_USER),
+	.nparams = 3,
+	.params = {TIDARRAYOID, TEXTOID, BYTEAOID},
+	FOUND,
 	.cursor_options = CURSOR_OPT_GENERIC_PLAN
 };
 
 static NarvikStatement delete_for_user = {
-	.text = "DELETE FROM ONLY %s WHERE user_id = $1 AND id IS DISTINCT FROM $2",
-	.nparams = 2,
-	.params = {TEXTOID, BYTEAOID},
+	.text = CHANGE("DELETE FROM ONLY %s", OF_USER),
+	.nparams = 3,
+	.params = {TIDARRAYOID, TEXTOID, BYTEAOID},
+	.cursor_options = CURSOR_OPT_GENERIC_PLAN
+};
+
+static NarvikStatement find_to_rename = {
+	.text = FIND("user_id = $2"),
+	.nparams = 3,
+	.params = {TIDARRAYOID, TEXTOID, TEXTOID},
+	FOUND,
 	.cursor_options = CURSOR_OPT_GENERIC_PLAN
 };
 
 static NarvikStatement rename_user = {
-	.text = "UPDATE ONLY %s SET user_id = $2 WHERE user_id = $1",
-	.nparams = 2,
-	.params = {TEXTOID, TEXTOID},
+	.text = CHANGE("UPDATE ONLY %s SET user_id = $3", "user_id = $2"),
+	.nparams = 3,
+	.params = {TIDARRAYOID, TEXTOID, TEXTOID},
 	.cursor_options = CURSOR_OPT_GENERIC_PLAN
 };
 
+static NarvikStatement find_all = {
+	.text = FIND("true"),
+	.nparams = 1,
+	.params = {TIDARRAYOID},
+	FOUND
+};
+
 static NarvikStatement delete_all = {
-	.text = "DELETE FROM ONLY %s"
+	.text = CHANGE("DELETE FROM ONLY %s", "true"),
+	.nparams = 1,
+	.params = {TIDARRAYOID},
+	.cursor_options = CURSOR_OPT_GENERIC_PLAN
+};
+
+static NarvikStatement find_oldest_of_user = {
+	.text = "SELECT seq, ctid FROM (SELECT seq, ctid FROM ONLY %s"
+	" WHERE user_id = $2 AND expires_at > $3 AND created_at > $4"
+	" ORDER BY created_at DESC, seq DESC OFFSET $5) AS oldest ORDER BY seq",
+	.nparams = 5,
+	.params = {TIDARRAYOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID},
+	FOUND
 };
 
 static NarvikStatement delete_oldest_of_user = {
-	.text = "DELETE FROM ONLY %1$s WHERE seq IN"
-	" (SELECT seq FROM ONLY %1$s"
-	" WHERE user_id = $1 AND expires_at > $2 AND created_at > $3"
-	" ORDER BY created_at DESC, seq DESC OFFSET $4) RETURNING id",
-	.nparams = 4,
-	.params = {TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID},
-	.ncolumns = 1,
-	.columns = {BYTEAOID}
+	.text = CHANGE("DELETE FROM ONLY %s", "user_id = $2"),
+	.nparams = 5,
+	.params = {TIDARRAYOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID},
+	.cursor_options = CURSOR_OPT_GENERIC_PLAN
 };
 
+#define EXPIRED "purge_hour <= $2 AND expires_at <= $3"
+
 /* How much is expired differs from call to call, so a plan for each. */
+static NarvikStatement find_expired = {
+	.text = FIND(EXPIRED),
+	.nparams = 3,
+	.params = {TIDARRAYOID, INT4OID, TIMESTAMPTZOID},
+	FOUND,
+	.cursor_options = CURSOR_OPT_CUSTOM_PLAN
+};
+
 static NarvikStatement delete_expired = {
-	.text = "DELETE FROM ONLY %s WHERE purge_hour <= $1 AND expires_at <= $2",
+	.text = CHANGE("DELETE FROM ONLY %s", EXPIRED),
+	.nparams = 3,
+	.params = {TIDARRAYOID, INT4OID, TIMESTAMPTZOID},
+	.cursor_options = CURSOR_OPT_GENERIC_PLAN
+};
+
+static NarvikStatement find_over_age = {
+	.text = FIND("created_at <= $2"),
 	.nparams = 2,
-	.params = {INT4OID, TIMESTAMPTZOID},
+	.params = {TIDARRAYOID, TIMESTAMPTZOID},
+	FOUND,
 	.cursor_options = CURSOR_OPT_CUSTOM_PLAN
 };
 
 static NarvikStatement delete_over_age = {
-	.text = "DELETE FROM ONLY %s WHERE created_at <= $1",
-	.nparams = 1,
-	.params = {TIMESTAMPTZOID},
-	.cursor_options = CURSOR_OPT_CUSTOM_PLAN
-};
-
-static NarvikStatement list_for_user = {
-	.text = "SELECT " COLUMNS ", id FROM ONLY %s"
-	" WHERE user_id = $1 AND expires_at > $2 AND created_at > $3"
-	" ORDER BY created_at DESC, seq DESC",
-	.nparams = 3,
-	.params = {TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID},
-	.ncolumns = 7,
-	.columns = {COLUMN_TYPES, BYTEAOID}
-};
-
-static NarvikStatement count_by_user = {
-	.text = "SELECT user_id, pg_catalog.count(*) FROM ONLY %s GROUP BY user_id"
+	.text = CHANGE("DELETE FROM ONLY %s", "created_at <= $2"),
+	.nparams = 2,
+	.params = {TIDARRAYOID, TIMESTAMPTZOID},
+	.cursor_options = CURSOR_OPT_GENERIC_PLAN
 };
 
 /* ---- values ------------------------------------------------------------- */
@@ -148,16 +192,6 @@ id_datum(const unsigned char *id)
 	SET_VARSIZE(result, VARHDRSZ + NARVIK_ID_BYTES);
 	memcpy(VARDATA(result), id, NARVIK_ID_BYTES);
 	return PointerGetDatum(result);
-}
-
-static void
-id_from_result(uint64 row, int column, unsigned char *id)
-{
-	bytea	   *result = DatumGetByteaPP(narvik_run_column(row, column));
-
-	if (VARSIZE_ANY_EXHDR(result) != NARVIK_ID_BYTES)
-		narvik_report_bad_column("id");
-	memcpy(id, VARDATA_ANY(result), NARVIK_ID_BYTES);
 }
 
 static void
@@ -202,48 +236,43 @@ session_from_result(const NarvikRun *run, uint64 row, NarvikSession *session)
 /* ---- new sessions ------------------------------------------------------- */
 
 /*
+ * The session that is this transaction's identity may be among those that were
+ * ended by other means than their id or user.
+ */
+static void
+end_expired_identity(TimestampTz now)
+{
+	unsigned char id[NARVIK_ID_BYTES];
+	NarvikSession session;
+
+	if (narvik_identity_session(id) &&
+		(!narvik_store_find(id, NARVIK_LATEST, false, &session) ||
+		 narvik_has_expired(&session.terms, now)))
+		narvik_identity_session_ended(id);
+}
+
+/*
  * Keep a user to narvik.max_sessions_per_user: delete the oldest live
  * sessions so that one more fits in.
- *
- * Creations for one user are serialised by a lock on the pair of table and
- * user, or two at once would both find room.  Object locks have a key space
- * of their own, so an application's advisory locks cannot get in the way.
- * The newest state counts under every isolation level: a transaction that
- * began before others committed would otherwise exceed the limit.
  */
 static void
 make_room(const NarvikSession *newcomer)
 {
 	TimestampTz now = newcomer->terms.created_at;
-	const text *user_id = newcomer->user_id;
-	Relation	rel;
-	Datum		values[4];
-	NarvikRun	run;
+	Datum		values[5] = {(Datum) 0};
 
 	if (narvik_max_sessions_per_user == 0 ||
 		narvik_has_expired(&newcomer->terms, now))
 		return;
 
-	rel = narvik_relation_open(RowExclusiveLock);
-	LockDatabaseObject(RelationGetRelid(rel),
-					   hash_bytes((const unsigned char *) VARDATA_ANY(user_id),
-								  VARSIZE_ANY_EXHDR(user_id)),
-					   0, ExclusiveLock);
-	table_close(rel, NoLock);
-
-	values[0] = PointerGetDatum(user_id);
-	values[1] = TimestampTzGetDatum(now);
-	values[2] = TimestampTzGetDatum(narvik_oldest_allowed(now));
-	values[3] = Int64GetDatum(narvik_max_sessions_per_user - 1);
-	narvik_run_begin(&run, &delete_oldest_of_user, values, NULL, NARVIK_NEWEST_STATE);
-	for (uint64 row = 0; row < SPI_processed; row++)
-	{
-		unsigned char id[NARVIK_ID_BYTES];
-
-		id_from_result(row, 1, id);
-		narvik_identity_session_ended(id);
-	}
-	narvik_run_end(&run);
+	narvik_lock_user(newcomer->user_id);
+	values[1] = PointerGetDatum(newcomer->user_id);
+	values[2] = TimestampTzGetDatum(now);
+	values[3] = TimestampTzGetDatum(narvik_oldest_allowed(now));
+	values[4] = Int64GetDatum(narvik_max_sessions_per_user - 1);
+	if (narvik_change_rows(&find_oldest_of_user, &delete_oldest_of_user,
+						   values, NULL, 0) > 0)
+		end_expired_identity(now);
 }
 
 void
@@ -279,12 +308,15 @@ bool
 narvik_store_update_expiry(const unsigned char *id, TimestampTz expires_at,
 						   TimestampTz now)
 {
+	ItemPointerData tid;
 	Datum		values[3];
 
-	values[0] = id_datum(id);
+	if (!narvik_lock_session(id, LockTupleNoKeyExclusive, &tid))
+		return false;
+	values[0] = PointerGetDatum(&tid);
 	values[1] = TimestampTzGetDatum(expires_at);
 	values[2] = Int32GetDatum(narvik_purge_hour(expires_at));
-	if (narvik_run_count(&update_expiry, values, NULL, 0) == 0)
+	if (narvik_run_count(&update_expiry, values, NULL, NARVIK_NEWEST_STATE) == 0)
 		return false;
 	if (expires_at <= now)
 		narvik_identity_session_ended(id);
@@ -298,15 +330,21 @@ bool
 narvik_store_update_id(const unsigned char *old_id, const unsigned char *new_id,
 					   TimestampTz now, NarvikSession *session)
 {
+	ItemPointerData tid;
 	Datum		values[4];
 	NarvikRun	run;
 	bool		found;
 
-	values[0] = id_datum(old_id);
+	if (!narvik_lock_session(old_id, LockTupleNoKeyExclusive, &tid))
+	{
+		narvik_identity_session_ended(old_id);
+		return false;
+	}
+	values[0] = PointerGetDatum(&tid);
 	values[1] = id_datum(new_id);
 	values[2] = TimestampTzGetDatum(now);
 	values[3] = TimestampTzGetDatum(narvik_oldest_allowed(now));
-	narvik_run_begin(&run, &update_id, values, NULL, 0);
+	narvik_run_begin(&run, &update_id, values, NULL, NARVIK_NEWEST_STATE);
 	found = SPI_processed > 0;
 	if (found)
 	{
@@ -351,16 +389,22 @@ null_keys(Jsonb *object)
 Jsonb *
 narvik_store_update_data(const unsigned char *id, Jsonb *patch, TimestampTz now)
 {
+	ItemPointerData tid;
 	Datum		values[5];
 	NarvikRun	run;
 	Jsonb	   *data = NULL;
 
-	values[0] = id_datum(id);
+	if (!narvik_lock_session(id, LockTupleNoKeyExclusive, &tid))
+	{
+		narvik_identity_session_ended(id);
+		return NULL;
+	}
+	values[0] = PointerGetDatum(&tid);
 	values[1] = JsonbPGetDatum(patch);
 	values[2] = null_keys(patch);
 	values[3] = TimestampTzGetDatum(now);
 	values[4] = TimestampTzGetDatum(narvik_oldest_allowed(now));
-	narvik_run_begin(&run, &update_data, values, NULL, 0);
+	narvik_run_begin(&run, &update_data, values, NULL, NARVIK_NEWEST_STATE);
 	if (SPI_processed > 0)
 		data = DatumGetJsonbP(narvik_run_column_copy(&run, 0, 1));
 	else
@@ -372,8 +416,10 @@ narvik_store_update_data(const unsigned char *id, Jsonb *patch, TimestampTz now)
 bool
 narvik_store_delete(const unsigned char *id)
 {
-	Datum		value = id_datum(id);
-	bool		deleted = narvik_run_count(&delete_session, &value, NULL, 0) > 0;
+	ItemPointerData tid;
+	Datum		value = PointerGetDatum(&tid);
+	bool		deleted = narvik_lock_session(id, LockTupleExclusive, &tid) &&
+		narvik_run_count(&delete_session, &value, NULL, NARVIK_NEWEST_STATE) > 0;
 
 	narvik_identity_session_ended(id);
 	return deleted;
@@ -381,126 +427,60 @@ narvik_store_delete(const unsigned char *id)
 
 /* ---- many sessions ------------------------------------------------------ */
 
-/*
- * What the triggers on the users table do happens to the newest state, so that
- * a session that others committed since this transaction began is changed as
- * well.
- */
+/* All sessions of a user, but for one if except_id is not NULL. */
 int64
-narvik_store_delete_user(const text *user_id)
+narvik_store_delete_for_user(const text *user_id, const unsigned char *except_id)
 {
-	Datum		values[2] = {PointerGetDatum(user_id), (Datum) 0};
-	int64		deleted = narvik_run_count(&delete_for_user, values, " n",
-										   NARVIK_NEWEST_STATE);
+	Datum		values[3] = {(Datum) 0, PointerGetDatum(user_id), (Datum) 0};
+	int64		deleted;
 
-	narvik_identity_user_ended(user_id, NULL);
+	if (except_id != NULL)
+		values[2] = id_datum(except_id);
+	narvik_lock_user(user_id);
+	deleted = narvik_change_rows(&find_for_user, &delete_for_user, values,
+								 except_id != NULL ? NULL : "  n", 0);
+	narvik_identity_user_ended(user_id, except_id);
 	return deleted;
 }
 
 void
 narvik_store_rename_user(const text *old_id, const text *new_id)
 {
-	Datum		values[2] = {PointerGetDatum(old_id), PointerGetDatum(new_id)};
+	Datum		values[3] = {(Datum) 0, PointerGetDatum(old_id), PointerGetDatum(new_id)};
 
-	(void) narvik_run_count(&rename_user, values, NULL, NARVIK_NEWEST_STATE);
+	narvik_lock_user(old_id);
+	(void) narvik_change_rows(&find_to_rename, &rename_user, values, NULL, 0);
 	narvik_identity_user_renamed(old_id, new_id);
 }
 
 int64
 narvik_store_delete_all(void)
 {
-	int64		deleted = narvik_run_count(&delete_all, NULL, NULL,
-										   NARVIK_NEWEST_STATE | NARVIK_WITHOUT_INDEX);
+	Datum		value = (Datum) 0;
+	int64		deleted = narvik_change_rows(&find_all, &delete_all, &value, NULL,
+											 NARVIK_WITHOUT_INDEX);
 
 	narvik_identity_clear();
 	return deleted;
-}
-
-/* All sessions of a user, but for one if except_id is not NULL. */
-int64
-narvik_store_delete_for_user(const text *user_id, const unsigned char *except_id)
-{
-	Datum		values[2] = {PointerGetDatum(user_id), (Datum) 0};
-	int64		deleted;
-
-	if (except_id != NULL)
-		values[1] = id_datum(except_id);
-	deleted = narvik_run_count(&delete_for_user, values, except_id != NULL ? NULL : " n", 0);
-	narvik_identity_user_ended(user_id, except_id);
-	return deleted;
-}
-
-/* Whose session this transaction's identity is may be among the expired. */
-static void
-end_expired_identity(TimestampTz now)
-{
-	unsigned char id[NARVIK_ID_BYTES];
-	NarvikSession session;
-
-	if (narvik_identity_session(id) &&
-		(!narvik_store_find(id, NARVIK_NEWEST, false, &session) ||
-		 narvik_has_expired(&session.terms, now)))
-		narvik_identity_session_ended(id);
 }
 
 int64
 narvik_store_delete_expired(TimestampTz now)
 {
 	TimestampTz oldest_allowed = narvik_oldest_allowed(now);
-	Datum		values[2];
+	Datum		values[3] = {(Datum) 0};
 	int64		deleted;
 
-	values[0] = Int32GetDatum(narvik_purge_hour(now));
-	values[1] = TimestampTzGetDatum(now);
-	deleted = narvik_run_count(&delete_expired, values, NULL, 0);
+	values[1] = Int32GetDatum(narvik_purge_hour(now));
+	values[2] = TimestampTzGetDatum(now);
+	deleted = narvik_change_rows(&find_expired, &delete_expired, values, NULL, 0);
 
 	if (!TIMESTAMP_IS_NOBEGIN(oldest_allowed))
 	{
-		values[0] = TimestampTzGetDatum(oldest_allowed);
-		deleted += narvik_run_count(&delete_over_age, values, NULL,
-									NARVIK_WITHOUT_INDEX);
+		values[1] = TimestampTzGetDatum(oldest_allowed);
+		deleted += narvik_change_rows(&find_over_age, &delete_over_age, values,
+									  NULL, NARVIK_WITHOUT_INDEX);
 	}
 	end_expired_identity(now);
 	return deleted;
-}
-
-/* ---- lists -------------------------------------------------------------- */
-
-/* The live sessions of a user, newest first: NarvikSession pointers. */
-List *
-narvik_store_list_for_user(const text *user_id, TimestampTz now)
-{
-	Datum		values[3];
-	NarvikRun	run;
-	List	   *sessions = NIL;
-
-	values[0] = PointerGetDatum(user_id);
-	values[1] = TimestampTzGetDatum(now);
-	values[2] = TimestampTzGetDatum(narvik_oldest_allowed(now));
-	narvik_run_begin(&run, &list_for_user, values, NULL, NARVIK_READ_ONLY);
-	for (uint64 row = 0; row < SPI_processed; row++)
-	{
-		MemoryContext spi_context = MemoryContextSwitchTo(run.caller_context);
-		NarvikSession *session = palloc(sizeof(NarvikSession));
-
-		sessions = lappend(sessions, session);
-		MemoryContextSwitchTo(spi_context);
-		session_from_result(&run, row, session);
-		id_from_result(row, 7, session->id);
-	}
-	narvik_run_end(&run);
-	return sessions;
-}
-
-/*
- * How many sessions each user has, as rows (user_id text, n bigint), in the
- * newest state.
- */
-Tuplestorestate *
-narvik_store_count_by_user(TupleDesc *desc)
-{
-	Tuplestorestate *counts = tuplestore_begin_heap(true, false, work_mem);
-
-	*desc = narvik_run_into(&count_by_user, counts);
-	return counts;
 }

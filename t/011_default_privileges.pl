@@ -47,7 +47,7 @@ my $rights = q{
 my @open = qw(narvik_cookie_name narvik_create_blank_cookie narvik_create_cookie
   narvik_current_session_id narvik_current_user_id narvik_generate_token narvik_read_cookie narvik_session_id);
 my $is_open = "what IN ('" . join("', '", map { "$_()" } @open) . "') OR what LIKE 'type %'";
-my $monitors = "narvik_stats|pg_read_all_stats|SELECT\nnarvik_stats()|pg_read_all_stats|EXECUTE";
+my $monitors = "narvik_linked_users()|pg_read_all_stats|EXECUTE\nnarvik_stats|pg_read_all_stats|SELECT\nnarvik_stats()|pg_read_all_stats|EXECUTE";
 
 sub rights_of
 {
@@ -129,7 +129,7 @@ foreach my $where ('global', 'schema')
 				  . ($star ? ' WITH GRANT OPTION' : '') } qw(TABLES SEQUENCES FUNCTIONS TYPES));
 		is(create_extension($database), $created, "$database: created");
 		is(rights_of($database, "NOT ($is_open)"), $monitors,
-			"$database: nobody has a right on what touches sessions, and monitors on the view only");
+			"$database: nobody has a right on what touches sessions, and monitors on the view and the link only");
 		is(rights_of($database, "($is_open) AND what LIKE 'narvik_c%' AND who LIKE '%Odd%'"),
 			join("\n", map { "$_()|$odd|EXECUTE$star" } grep { /^narvik_c/ } @open),
 			"$database: of what touches none the defaults decide")

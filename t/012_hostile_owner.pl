@@ -210,7 +210,7 @@ my @rounds = (
 			CREATE TABLE users_owner.users (id users_owner.key PRIMARY KEY)},
 		plants => { 'cast of the type of the key' => q{
 			CREATE FUNCTION users_owner.to_text(users_owner.key) RETURNS text LANGUAGE plpgsql AS
-				$$ BEGIN PERFORM EVIL(); RETURN enum_out($1); END $$;
+				$$ BEGIN PERFORM DEED(); RETURN enum_out($1); END $$;
 			CREATE CAST (users_owner.key AS text) WITH FUNCTION users_owner.to_text AS ASSIGNMENT} },
 		control => 'SELECT id::text FROM users_owner.users'
 	},
@@ -271,6 +271,8 @@ my @calls = (
 	[ q{SELECT created >= 0 FROM narvik_stats()}, 't' ],
 	[ q{SELECT narvik_reset_stats()}, '' ],
 	[ q{SELECT narvik_users_changed()}, '39P01' ],
+	[ q{SELECT narvik_link_users('users_owner.users')}, '' ],
+	[ q{SELECT id_column, whole FROM narvik_linked_users()}, 'id|t' ],
 	[ q{SELECT narvik_unlink_users()}, '' ],
 	[ q{SELECT narvik_link_users('users_owner.users')}, '' ]);
 
@@ -290,6 +292,11 @@ is( $node->safe_psql(
 		GROUP BY proname ORDER BY proname COLLATE "C"}),
 	join("\n", sort keys %{ { map { $_ => 1 } map { $_->[0] =~ /(narvik_\w+)\(/g } @calls } }),
 	'every function of the extension is called here');
+
+# A server with assertions ends by itself when it loads a domain whose check has a
+# constant call of such code: "in_progress_offset + 1 == in_progress_list_len" in
+# typcache.c.
+my $assertions = $node->safe_psql('postgres', 'SHOW debug_assertions') eq 'on';
 
 # Some minor releases of PostgreSQL let such code leave types in
 # pg_temp, also in a superuser's ANALYZE.  Where ANALYZE leaves some, those of
@@ -436,6 +443,8 @@ sub try_round
 	{
 		my $sql = $plants{$plant};
 		my $name = $plant =~ s/'/''/gr;
+		$sql =~ s/EVIL\(VALUE\)/$owner.evil('$name', VALUE)/g if $assertions;
+		$sql =~ s/DEED\(\)/$owner.deed('$name')/g;
 		$sql =~ s/EVIL\(\)/$owner.evil('$name')/g;
 		$sql =~ s/EVIL\(((?:[^()]|\(\))*)\)/($owner.evil('$name') AND $owner.evil('$name', $1))/g;
 		$sql =~ s/\bTRIGGER(?=;|\s*\z)/EXECUTE FUNCTION $owner.evil_trigger('$name')/g;

@@ -76,6 +76,8 @@ sub line
 sub answer { return try('answer', @_) }
 
 my $mine = sha256_hex('my own');
+my $store = qq{INSERT INTO narvik_sessions (id, user_id, created_at, expires_at, sliding, data, purge_hour)
+	VALUES ('\\x$mine', 'alice', now(), now() + interval '29 days', true, '{}', 1000000)};
 my $owner = 'owner of `narvik_sessions`';
 
 line($owner, 'can read the id, the user and the data of every session',
@@ -83,8 +85,7 @@ line($owner, 'can read the id, the user and the data of every session',
 		'alice{"k": 1} bob{"k": 1} mallory{"k": 1}' ]);
 line($owner, 'can be anybody, by storing the hash of a token of their own',
 	[ answer(
-			sessions_owner => qq{INSERT INTO narvik_sessions (id, user_id, created_at, expires_at, sliding, data, purge_hour)
-				VALUES ('\\x$mine', 'alice', now(), now() + interval '29 days', true, '{}', 1000000)},
+			sessions_owner => $store,
 			app => q{SELECT narvik_authenticate('my own')}), 'alice' ]);
 line($owner, 'can end and prolong every session',
 	[ answer(sessions_owner => q{UPDATE narvik_sessions SET expires_at = now() WHERE user_id = 'alice'},
@@ -117,6 +118,10 @@ line($owner, 'cannot change a setting of narvik',
 line($owner, 'cannot drop the table or the extension',
 	[ answer(sessions_owner => 'DROP TABLE narvik_sessions CASCADE'), '2BP01' ],
 	[ answer(sessions_owner => 'DROP EXTENSION narvik CASCADE'), '42501' ]);
+my $open = 'GRANT ALL ON ALL TABLES IN SCHEMA public TO visitor';
+line(q{role with `GRANT ALL ON ALL TABLES` in narvik's schema}, 'can be anybody, by storing the hash of a token of their own',
+	[ answer(postgres => $open, visitor => $store, app => q{SELECT narvik_authenticate('my own')}), 'alice' ],
+	[ answer(postgres => "$open; REVOKE ALL ON ALL TABLES IN SCHEMA public FROM visitor", visitor => $store), '42501' ]);
 line('role with TRIGGER on `narvik_sessions`', 'can run code with the rights of its owner',
 	[ try('said', sessions_owner => 'GRANT TRIGGER ON narvik_sessions TO visitor',
 			visitor => 'CREATE TRIGGER t BEFORE DELETE ON narvik_sessions FOR EACH ROW EXECUTE FUNCTION says_who()',
@@ -154,11 +159,11 @@ line('monitoring role', 'cannot read or write `narvik_sessions`',
 	'TABLE narvik_sessions_seq_seq');
 line('monitoring role', 'cannot call a function that touches sessions',
 	[ $node->safe_psql('postgres', q{
-			SELECT string_agg(proname, ' ') FROM pg_proc AS p
+			SELECT string_agg(proname, ' ' ORDER BY proname COLLATE "C") FROM pg_proc AS p
 			JOIN pg_depend AS d ON d.objid = p.oid AND d.classid = 'pg_proc'::regclass AND d.deptype = 'e'
 			JOIN pg_extension AS e ON e.oid = d.refobjid AND extname = 'narvik'
 			WHERE has_function_privilege('monitor', p.oid, 'EXECUTE') AND NOT has_function_privilege('visitor', p.oid, 'EXECUTE')}),
-		'narvik_stats' ]);
+		'narvik_linked_users narvik_stats' ]);
 
 # ---- the table --------------------------------------------------------------
 

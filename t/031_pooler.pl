@@ -48,7 +48,7 @@ $node->safe_psql(
 		IF other <> 0 OR own <> expected
 		   OR narvik_current_user_id() IS DISTINCT FROM who
 		   OR (narvik_current_session_id() IS DISTINCT FROM narvik_session_id('token-' || who)) THEN
-			RAISE EXCEPTION 'leak: for % there were % own rows, % others, identity %',
+			RAISE EXCEPTION 'other rows: for % there were % own rows, % others, identity %',
 				who, own, other, narvik_current_user_id();
 		END IF;
 		RETURN own;
@@ -103,9 +103,9 @@ is(through_pooler('SELECT current_user'), 'app', 'the pooler is there');
 is(through_pooler(q{BEGIN; SELECT narvik_authenticate('token-alice'); SELECT check_rows('alice'); COMMIT}),
 	"alice\n20", 'a client has its rows');
 like(through_pooler(q{BEGIN; SELECT narvik_authenticate('token-alice'); SELECT check_rows('bob'); COMMIT}),
-	qr/leak: for bob there were 0 own rows, 20 others, identity alice/, 'the check sees rows of another');
+	qr/other rows: for bob there were 0 own rows, 20 others, identity alice/, 'the check sees rows of another');
 like(through_pooler(q{BEGIN; SELECT narvik_authenticate('token-alice'); SELECT check_rows(NULL); COMMIT}),
-	qr/leak: for <NULL> there were 0 own rows, 20 others, identity alice/, 'and an identity that should not be');
+	qr/other rows: for <NULL> there were 0 own rows, 20 others, identity alice/, 'and an identity that should not be');
 is(through_pooler(q{SELECT narvik_authenticate('token-alice'); SELECT check_rows(NULL)}), "alice\n0",
 	'outside of a transaction the next statement has no identity');
 
@@ -155,7 +155,7 @@ ok( run_log(
 			'--file', "$dir/alice.sql", '--file', "$dir/bob.sql", $pooled ],
 		'>', \$out, '2>', \$err),
 	'no client met an error') or diag($err);
-unlike($err, qr/leak|ERROR|aborted/, 'no row of another, no identity left over') or diag($err);
+unlike($err, qr/other rows|ERROR|aborted/, 'no row of another, no identity left over') or diag($err);
 like($out, qr{actually processed: $transactions/$transactions\b}, "$transactions transactions were made");
 is($node->safe_psql('postgres', 'SELECT count(*), sum(rows) FROM served'),
 	$transactions . '|' . 20 * $transactions, 'all of them were committed, with all their rows');

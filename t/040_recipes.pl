@@ -63,7 +63,8 @@ sub masked
 	$text =~ s/\b[a-z2-7]{32}\b/<token>/g;
 	$text =~ s/\b[0-9a-f]{64}\b/<id>/g;
 	$text =~ s/ \(returns \$\d\)//g;
-	$text =~ s/\(InitPlan (\d)\)\.col1/'$' . ($1 - 1)/ge;
+	$text =~ s/\(InitPlan \w+\)\.col1|\$\d/<result of InitPlan>/g;
+	$text =~ s/^( *)InitPlan \w+/$1InitPlan/mg;
 	$text =~ s/^ *Params Evaluated: .*\n//mg;
 	$text =~ s/-{3,}/---/g;
 	$text =~ s/^\(\d+ rows?\)\n?//mg;

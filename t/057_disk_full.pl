@@ -49,6 +49,7 @@ sub check
 my $dbh = SessionJournal::connect_to($connstr);
 my $create = q{SELECT token, id FROM narvik_create_session('alice', '{"n": 0}')};
 my @sessions = map { $dbh->selectrow_hashref($create) } 1 .. 50;
+$dbh->do(q{SELECT narvik_save_session(narvik_session_id('due ' || n), 'due', now() + interval '10 days') FROM generate_series(1, 500) AS n});
 # Its maps of the table have to be there already.
 $dbh->do('VACUUM narvik_sessions');
 fill_disk('/base/');
@@ -64,8 +65,12 @@ cmp_ok(scalar @sessions, '>=', 50, 'after ' . @sessions . ' sessions');
 
 my $count = sub { ($dbh->selectrow_array('SELECT count(*) FROM narvik_sessions'))[0] };
 my $valid = sub { ($dbh->selectrow_array('SELECT count(*) FROM unnest($1::text[]) AS t, narvik_validate_session(t)', {}, [ map { $_->{token} } @_ ]))[0] };
-is($count->(), scalar @sessions, 'as many rows as were acknowledged');
+is($count->(), 500 + @sessions, 'as many rows as were acknowledged');
 is($valid->(@sessions), scalar @sessions, 'while it is full every session is valid');
+is_deeply($dbh->selectrow_arrayref(q{
+		SELECT count(*), bool_and(extended <> due), bool_or(due) FROM generate_series(1, 500) AS n, narvik_validate_session('due ' || n)}),
+	[ 500, 1, 1 ], 'also those that are due, as far as there is no room to extend them');
+$dbh->do(q{DELETE FROM narvik_sessions WHERE user_id = 'due'});
 my @revoked = splice @sessions, 0, @sessions / 2;
 is($dbh->selectrow_array('SELECT count(*) FILTER (WHERE narvik_invalidate_session(i)) FROM unnest($1::text[]) AS i', {}, [ map { $_->{id} } @revoked ]),
 	scalar @revoked, 'sessions can be revoked');
@@ -81,7 +86,7 @@ $dbh->disconnect;
 # ---- many -------------------------------------------------------------------
 
 my $journal = SessionJournal->new;
-my $load = SessionLoad::start($journal, connstr => $connstr, clients => 4, allow => ['53100']);
+my $load = SessionLoad::start($journal, connstr => $connstr, clients => 4, allow => ['53100'], contended => 1);
 $load->wait_for(300);
 fill_disk('/base/');
 $load->wait_for(30, 'fail');

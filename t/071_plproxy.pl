@@ -105,6 +105,9 @@ my $lifecycle = q{
 	SELECT count(*), min(user_id), array_agg(id ORDER BY created_at DESC) = array_agg(id) FROM narvik_fetch_sessions_for_user('alice');
 	SELECT count(*), array_agg(id ORDER BY created_at DESC) = array_agg(id) FROM narvik_fetch_sessions_for_user('bob');
 	SELECT * FROM narvik_fetch_sessions_for_user('carol');
+	SELECT count(*), max(created_at) < now() + interval '1 s' FROM narvik_fetch_sessions_for_user('alice', 1, now() + interval '1 day');
+	SELECT count(*) FROM narvik_fetch_sessions_for_user('alice', 0);
+	SELECT count(*) FROM narvik_fetch_sessions_for_user('alice', created_before => now() - interval '1 day');
 	SELECT narvik_delete_sessions_for_user('alice', upper(:'rotated_id'));
 	SELECT array_agg(id) = ARRAY[:'rotated_id'] FROM narvik_fetch_sessions_for_user('alice');
 	SELECT narvik_delete_sessions_for_user('bob'), narvik_delete_sessions_for_user('bob');
@@ -128,7 +131,7 @@ my $lifecycle = q{
 my %refused = (
 	'a NULL or bad user' => q{
 		SELECT narvik_create_session(NULL); SELECT narvik_create_session(''); SELECT narvik_create_session(repeat('x', 1025));
-		SELECT narvik_fetch_sessions_for_user(NULL); SELECT narvik_delete_sessions_for_user(NULL);
+		SELECT narvik_fetch_sessions_for_user(NULL); SELECT narvik_fetch_sessions_for_user('alice', -1); SELECT narvik_delete_sessions_for_user(NULL);
 		SELECT narvik_save_session(narvik_session_id('x'), NULL, now())},
 	'bad data' => q{
 		SELECT narvik_create_session('x', NULL); SELECT narvik_create_session('x', '[]');
@@ -150,7 +153,7 @@ my %refused = (
 my %settings = (
 	'plain' => '',
 	'odd settings' => q{SET datestyle = 'SQL, DMY'; SET intervalstyle = 'sql_standard'; SET timezone = 'Asia/Kathmandu';
-		SET bytea_output = 'escape'; SET extra_float_digits = -5; SET standard_conforming_strings = off;},
+		SET bytea_output = 'escape'; SET extra_float_digits = -5;} . ($node->pg_version < 19 ? 'SET standard_conforming_strings = off;' : ''),
 	'other odd settings' => q{SET datestyle = 'German'; SET intervalstyle = 'iso_8601'; SET timezone = 'America/St_Johns';},
 	'in a transaction' => 'BEGIN;',
 	'in LATIN1' => q{SET client_encoding = 'LATIN1';});

@@ -20,7 +20,7 @@ my $day = 86_400 * 1_000_000;
 #	reconnect	a client whose connection broke makes another; else it ends
 #	allow		SQLSTATEs that an operation may fail with
 #	pooled		connections go through a pooler
-#	contended	others lock the table, so that an extension may have to wait
+#	contended	others lock the table, or cannot write, so that an extension is left for later
 sub start
 {
 	my ($journal, %how) = @_;
@@ -293,8 +293,8 @@ sub extend
 		op => 'extend',
 		guess => { $user => { %$old, expires => '?' } },
 		run => sub {
-			my $row = the_row($_[0], $user, "SELECT $columns FROM narvik_validate_session(?)", $old->{token});
-			return { changes => {} } if $c->{contended} && !$row->{extended} && $row->{expires} == $old->{expires};
+			my $row = the_row($_[0], $user, "SELECT $columns, due FROM narvik_validate_session(?)", $old->{token});
+			return { changes => {} } if $c->{contended} && $row->{due} && !$row->{extended} && $row->{expires} == $old->{expires};
 			die "$user: not extended\n" unless $row->{extended} && $row->{expires} > $old->{expires};
 			return { changes => { $user => { %$old, expires => $row->{expires} } } };
 		}

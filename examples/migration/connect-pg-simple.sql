@@ -13,20 +13,40 @@
 BEGIN;
 LOCK TABLE session IN EXCLUSIVE MODE;
 
-WITH old AS (
-    SELECT 's%3A' || sid || '.' ||
-               replace(replace(rtrim(encode(hmac(sid, :'secret', 'sha256'), 'base64'), '='),
-                               '+', '%2B'), '/', '%2F') AS token,
-           sess::jsonb #>> '{passport,user}' AS user_id,      -- where yours is
-           sess::jsonb - 'cookie' - 'passport' AS data,
-           expire::timestamptz AS expires_at
-    FROM session
-)
-SELECT count(narvik_save_session(narvik_session_id(token), user_id, expires_at, data)) AS moved
-FROM old
-WHERE user_id IS NOT NULL AND expires_at > now();
+-- What became of a row: one that narvik cannot have must not keep the others back.
+CREATE FUNCTION pg_temp.move(s session, secret text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    token text;
+    sess jsonb;
+    user_id text;
+BEGIN
+    sess := s.sess::jsonb;
+    user_id := sess #>> '{passport,user}';      -- where yours is
+    IF jsonb_typeof(sess) <> 'object' THEN
+        RETURN 'sess is no object';
+    ELSIF user_id IS NULL THEN
+        RETURN 'no user';
+    END IF;
+    token := 's%3A' || s.sid || '.' ||
+        replace(replace(rtrim(encode(hmac(s.sid, secret, 'sha256'), 'base64'), '='),
+                        '+', '%2B'), '/', '%2F');
+    PERFORM narvik_save_session(narvik_session_id(token), user_id, s.expire::timestamptz,
+                                sess - 'cookie' - 'passport');
+    RETURN 'moved';
+EXCEPTION WHEN data_exception OR foreign_key_violation OR program_limit_exceeded THEN
+    RETURN SQLERRM;
+END $$;
 
-SELECT count(*) AS without_user FROM session WHERE sess::jsonb #>> '{passport,user}' IS NULL;
+CREATE TEMPORARY TABLE outcomes ON COMMIT DROP AS
+SELECT s.ctid AS place, pg_temp.move(s, :'secret') AS outcome
+FROM session AS s
+WHERE expire > localtimestamp;
+
+SELECT count(*) FILTER (WHERE outcome = 'moved') AS moved,
+       count(*) FILTER (WHERE outcome = 'no user') AS no_user,
+       count(*) FILTER (WHERE outcome NOT IN ('moved', 'no user')) AS skipped
+FROM outcomes;
+SELECT * FROM outcomes WHERE outcome NOT IN ('moved', 'no user') ORDER BY place;
 COMMIT;
 
 -- The cookie keeps its name, until the last of the old ones is gone.

@@ -10,8 +10,23 @@
 BEGIN;
 LOCK TABLE :"table" IN EXCLUSIVE MODE;
 
-SELECT count(narvik_save_session(s.id, s.user_id::text, s.expires_at,
-                                 to_jsonb(s) - 'id' - 'user_id' - 'expires_at')) AS moved
+-- What became of a row: one that narvik cannot have must not keep the others back.
+CREATE FUNCTION pg_temp.move(s :"table") RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM narvik_save_session(s.id, s.user_id::text, s.expires_at,
+                                to_jsonb(s) - 'id' - 'user_id' - 'expires_at');
+    RETURN 'moved';
+EXCEPTION WHEN data_exception OR foreign_key_violation OR program_limit_exceeded THEN
+    RETURN SQLERRM;
+END $$;
+
+CREATE TEMPORARY TABLE outcomes ON COMMIT DROP AS
+SELECT s.ctid AS place, pg_temp.move(s) AS outcome
 FROM :"table" AS s
 WHERE expires_at > now();
+
+SELECT count(*) FILTER (WHERE outcome = 'moved') AS moved,
+       count(*) FILTER (WHERE outcome <> 'moved') AS skipped
+FROM outcomes;
+SELECT * FROM outcomes WHERE outcome <> 'moved' ORDER BY place;
 COMMIT;

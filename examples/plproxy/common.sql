@@ -45,6 +45,7 @@ CREATE TEMPORARY TABLE narvik_routes (name, route, writes, application) AS VALUE
 	('narvik_current_session_id',			'none',		false,	false),
 	('narvik_validate_user',				'none',		false,	false),
 	('narvik_link_users',					'none',		false,	false),
+	('narvik_linked_users',					'none',		false,	false),
 	('narvik_unlink_users',					'none',		false,	false),
 	('narvik_users_changed',				'none',		false,	false);
 

@@ -69,11 +69,11 @@ RETURNS SETOF :narvik.narvik_session LANGUAGE plproxy AS $$
 	SELECT * FROM narvik_shard.rotate_session($1, $2);
 $$;
 
-CREATE OR REPLACE FUNCTION narvik_router.sessions_of_user(user_id text, OUT partitions integer[], OUT session :narvik.narvik_session)
+CREATE OR REPLACE FUNCTION narvik_router.sessions_of_user(user_id text, max_rows integer, created_before timestamptz, OUT partitions integer[], OUT session :narvik.narvik_session)
 RETURNS SETOF record LANGUAGE plproxy AS $$
 	CLUSTER 'narvik';
 	RUN ON ALL;
-	SELECT partitions, session FROM narvik_shard.sessions_of_user($1);
+	SELECT partitions, session FROM narvik_shard.sessions_of_user($1, $2, $3);
 $$;
 
 CREATE OR REPLACE FUNCTION narvik_router.delete_sessions_of_user(user_id text, except_session_id text, OUT partitions integer[], OUT deleted bigint)
@@ -156,14 +156,14 @@ DECLARE
 	answered integer[] := '{}';
 	sessions narvik_session[] := '{}';
 BEGIN
-	FOR a IN SELECT * FROM narvik_router.sessions_of_user($1) LOOP
+	FOR a IN SELECT * FROM narvik_router.sessions_of_user($1, $2, $3) LOOP
 		answered := answered || a.partitions;
 		IF a.partitions IS NULL THEN
 			sessions := sessions || a.session;
 		END IF;
 	END LOOP;
 	PERFORM narvik_router.check_complete(answered);
-	RETURN QUERY SELECT * FROM unnest(sessions) AS s ORDER BY s.created_at DESC;
+	RETURN QUERY SELECT * FROM unnest(sessions) AS s ORDER BY s.created_at DESC LIMIT $2;
 END $$),
 	('narvik_delete_sessions_for_user', $$
 DECLARE

@@ -133,7 +133,7 @@ BEGIN
 	PERFORM narvik_shard.hold(narvik_shard.partition_of_id($1));
 	created := narvik_create_session($2, $3, $4, $5);
 	PERFORM narvik_shard.give_id(created.id, $1);
-	RETURN QUERY SELECT $1, created.user_id, created.created_at, created.expires_at, created.data, created.new, created.extended;
+	RETURN QUERY SELECT $1, created.user_id, created.created_at, created.expires_at, created.data, created.new, created.extended, false;
 END $$;
 
 CREATE OR REPLACE FUNCTION narvik_shard.rotate_session(token text, new_id text)
@@ -147,23 +147,25 @@ BEGIN
 	PERFORM narvik_shard.hold(narvik_shard.partition_of_id($2));
 	FOR rotated IN SELECT * FROM narvik_rotate_session($1) LOOP
 		PERFORM narvik_shard.give_id(rotated.id, $2);
-		RETURN QUERY SELECT $2, rotated.user_id, rotated.created_at, rotated.expires_at, rotated.data, rotated.new, rotated.extended;
+		RETURN QUERY SELECT $2, rotated.user_id, rotated.created_at, rotated.expires_at, rotated.data, rotated.new, rotated.extended, false;
 	END LOOP;
 END $$;
 
 -- A user's sessions are everywhere, and partitions may move while one asks
 -- around.  So each shard says for which partitions it has answered.
 
--- One row with them, then one for each session; all of one snapshot.
-CREATE OR REPLACE FUNCTION narvik_shard.sessions_of_user(user_id text, OUT partitions integer[], OUT session :narvik.narvik_session)
+-- One row with them, then one for each session; all of one snapshot.  What narvik is
+-- told of max_rows is whether it can be: some of what it would count may have moved.
+CREATE OR REPLACE FUNCTION narvik_shard.sessions_of_user(user_id text, max_rows integer, created_before timestamptz, OUT partitions integer[], OUT session :narvik.narvik_session)
 RETURNS SETOF record LANGUAGE plpgsql :definer AS $$
 BEGIN
 	RETURN QUERY
 	WITH here AS (SELECT partition FROM narvik_shard.partitions WHERE moved_to IS NULL)
 	SELECT ARRAY(SELECT partition FROM here), NULL::narvik_session
 	UNION ALL
-	SELECT NULL, s FROM narvik_fetch_sessions_for_user($1) AS s
-	WHERE narvik_shard.partition_of_id(s.id) IN (SELECT partition FROM here);
+	(SELECT NULL, s FROM narvik_fetch_sessions_for_user($1, CASE WHEN $2 < 0 THEN $2 END, $3) AS s
+	WHERE narvik_shard.partition_of_id(s.id) IN (SELECT partition FROM here)
+	ORDER BY s.created_at DESC LIMIT CASE WHEN $2 >= 0 THEN $2 END);
 END $$;
 
 -- Those that are here before the deletion: it sees all their sessions.
@@ -251,7 +253,7 @@ FROM narvik_functions WHERE route IN ('token', 'id', 'all') \gexec
 GRANT EXECUTE ON FUNCTION
 	narvik_shard.create_session(text, text, jsonb, interval, boolean),
 	narvik_shard.rotate_session(text, text),
-	narvik_shard.sessions_of_user(text),
+	narvik_shard.sessions_of_user(text, integer, timestamptz),
 	narvik_shard.delete_sessions_of_user(text, text),
 	narvik_shard.delete_all_expired_sessions(),
 	narvik_shard.reset_stats()

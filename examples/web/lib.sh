@@ -21,14 +21,14 @@ install_application() {
 		quietly npm npm ci --ignore-scripts --no-audit --no-fund "$@")
 }
 
-# prepare_web <npm option> [package...]
+# prepare_web <how narvik is built> <npm option> [package...]
 prepare_web() {
 	# shellcheck disable=SC2046
-	prepare $(node_packages) "${@:2}"
+	prepare $(node_packages) "${@:3}"
 	echo "building narvik for PostgreSQL $PG_MAJOR"
-	build_and_install
+	"$1"
 	echo "installing the application's packages"
-	install_application "$1"
+	install_application "$2"
 	start_server server "shared_preload_libraries = 'narvik'"
 	as_postgres createdb notes
 	quietly schema as_postgres psql -Xq -d notes -f "$WORK/web/schema.sql"

@@ -87,6 +87,7 @@ my %calls = (
 	narvik_read_cookie => [ q{narvik_read_cookie('a=b; narvik_session=' || i)}, 'endless' ],
 	narvik_current_user_id => [ 'narvik_current_user_id()', 'endless' ],
 	narvik_current_session_id => [ 'narvik_current_session_id()', 'endless' ],
+	narvik_linked_users => [ 'narvik_linked_users()', 'endless' ],
 	narvik_stats => [ 'narvik_stats()', 'endless' ],
 	narvik_reset_stats => [ 'narvik_reset_stats()', 'endless' ],
 	'narvik_validate_session#endless' => [ q{narvik_validate_session('live')}, 'endless' ],

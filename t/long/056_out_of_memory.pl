@@ -61,6 +61,7 @@ my %calls = (
 	narvik_update_session_expiry => q{SELECT narvik_update_session_expiry(narvik_session_id('live'), now() + interval '1 day')},
 	narvik_delete_session => q{SELECT narvik_delete_session(narvik_session_id('live'))},
 	narvik_link_users => q{SELECT narvik_unlink_users(), narvik_link_users('people')},
+	narvik_linked_users => q{SELECT * FROM narvik_linked_users()},
 	narvik_unlink_users => q{SELECT narvik_unlink_users()},
 	narvik_users_changed => q{DELETE FROM people WHERE id = 'alice'},
 	'narvik_users_changed#update' => q{UPDATE people SET id = 'alison' WHERE id = 'alice'},

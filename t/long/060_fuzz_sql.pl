@@ -65,6 +65,7 @@ my %allowed = (
 	narvik_validate_user => [ @locking, qw(55000 42804 42601) ],
 	narvik_grant => [ @writing, qw(22004 42704) ],
 	narvik_revoke => [ @writing, qw(22004 42704) ],
+	narvik_linked_users => \@gated,
 	narvik_stats => \@gated,
 	narvik_reset_stats => \@gated,
 	# Not functions: what is done to the linked users, and the settings.

@@ -76,7 +76,8 @@ my @loops = (
 		  DELETE FROM people WHERE id = -turn;
 		  IF turn % 100 = 0 THEN TRUNCATE people; END IF},
 		'', q{DELETE FROM narvik_sessions; SELECT narvik_link_users('people')}, 'narvik_users_changed' ],
-	[ 'linking', $changes, q{PERFORM narvik_link_users('people'); PERFORM narvik_unlink_users()},
+	[ 'linking', $changes,
+		q{PERFORM narvik_link_users('people'); PERFORM FROM narvik_linked_users(); PERFORM narvik_unlink_users()},
 		'', q{DELETE FROM narvik_sessions} ],
 	[ 'granting', $changes, q{PERFORM narvik_grant('app'); PERFORM narvik_revoke('app')} ],
 	[ 'errors', $writes, join(';', map { $failing->($_) }

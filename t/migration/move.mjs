@@ -109,6 +109,18 @@ await withDatabase('express', `CREATE TABLE app_users (id bigint PRIMARY KEY);
   const visitor = (await request(middleware, (s) => { s.cart = []; })).split(';')[0];
   const late = (await request(middleware, (s) => { s.passport = { user: 1 }; s.late = true; })).split(';')[0];
   await pool.query(`UPDATE session SET expire = now() - interval '1 minute' WHERE sess ->> 'late' = 'true'`);
+  // Rows that narvik cannot have: each would have kept all others back.
+  await pool.query(`INSERT INTO session (sid, sess, expire)
+    SELECT 'bad' || n, sess::json, expire::timestamp FROM (VALUES
+      (1, '{"passport": {"user": 1}, "name": "\\u0000"}', 'tomorrow'),
+      (2, '{"passport": {"user": 1}, "name": "\\ud800"}', 'tomorrow'),
+      (3, '{"passport": {"user": 1}, "size": 1e200000}', 'tomorrow'),
+      (4, '{"passport": {"user": 1}}', 'infinity'),
+      (5, '{"passport": {"user": ""}}', 'tomorrow'),
+      (6, '{"passport": {"user": 41}}', 'tomorrow'),
+      (7, '[{"passport": {"user": 1}}]', 'tomorrow'),
+      (8, '1', 'tomorrow'),
+      (9, 'null', 'tomorrow')) AS bad (n, sess, expire)`);
   is([...cookies.values()].join('').match(/%2B/) && [...cookies.values()].join('').match(/%2F/) && 'both',
     'both', 'signatures with + and / occur');
 
@@ -126,6 +138,8 @@ await withDatabase('express', `CREATE TABLE app_users (id bigint PRIMARY KEY);
   is(await whoIs(database, visitor), undefined, 'a visitor is nobody');
   is(await whoIs(database, late), undefined, 'what had expired has expired');
 
+  is((await pool.query('SELECT count(*) FROM narvik_sessions')).rows[0].count, '40', 'and no more was moved');
+
   const { rows } = await pool.query('SELECT sid FROM session LIMIT 1');
   is(await whoIs(database, `connect.sid=${rows[0].sid}`), undefined, 'the sid of the old table opens nothing');
   is(await whoIs(database, `connect.sid=s%3A${rows[0].sid}.`), undefined, 'nor without its signature');
@@ -135,23 +149,31 @@ await withDatabase('express', `CREATE TABLE app_users (id bigint PRIMARY KEY);
 // ---- Lucia 3 ----------------------------------------------------------------
 
 await withDatabase('lucia', `CREATE TABLE app_users (id text PRIMARY KEY);
-    INSERT INTO app_users VALUES ('alice'), ('bob');
+    INSERT INTO app_users VALUES ('alice'), ('bob'), ('');
     CREATE TABLE user_session (
       id TEXT PRIMARY KEY,
       expires_at TIMESTAMPTZ NOT NULL,
-      user_id TEXT NOT NULL REFERENCES app_users(id),
-      device TEXT
+      user_id TEXT NOT NULL,
+      device TEXT,
+      prefs JSON
     )`, async (pool, database) => {
   const lucia = new Lucia(new NodePostgresAdapter(pool, { user: 'app_users', session: 'user_session' }));
   const alice = await lucia.createSession('alice', { device: 'laptop' });
   const bob = await lucia.createSession('bob', {});
   const cookie = (s) => lucia.createSessionCookie(s.id).serialize().split(';')[0];
   await pool.query(`UPDATE user_session SET expires_at = now() - interval '1 minute' WHERE user_id = 'bob'`);
+  await pool.query(`INSERT INTO user_session VALUES
+    ('bad1', 'infinity', 'alice', '', NULL),
+    ('bad2', 'tomorrow', '', '', NULL),
+    ('bad3', 'tomorrow', 'carol', '', NULL),
+    ('bad4', 'tomorrow', 'alice', '', '"\\u0000"'),
+    ('bad5', 'tomorrow', 'alice', '', '"\\ud800"'),
+    ('bad6', 'tomorrow', 'alice', '', '1e200000')`);
 
   const again = move(database, 'lucia-3.sql');
   is([again.status, /duplicate|already/.test(again.stderr)], [3, true], 'a second time is an error');
   const s = await whoIs(database, cookie(alice));
-  is([s?.user_id, s?.data], ['alice', { device: 'laptop' }], 'the cookie finds its user, and data');
+  is([s?.user_id, s?.data], ['alice', { prefs: null, device: 'laptop' }], 'the cookie finds its user, and data');
   is(near(s?.expires_at, alice.expiresAt), true, 'as long as before');
   is(await whoIs(database, cookie(bob)), undefined, 'what had expired has expired');
 });
@@ -162,7 +184,7 @@ await withDatabase('sha256', `CREATE TABLE app_users (id serial PRIMARY KEY, use
     INSERT INTO app_users (username) VALUES ('alice'), ('bob');
     CREATE TABLE user_session (
       id TEXT NOT NULL PRIMARY KEY,
-      user_id INTEGER NOT NULL REFERENCES app_users(id),
+      user_id INTEGER,
       expires_at TIMESTAMPTZ NOT NULL
     )`, async (pool, database) => {
   // As Narvik and Lucia's pages do it.
@@ -176,6 +198,10 @@ await withDatabase('sha256', `CREATE TABLE app_users (id serial PRIMARY KEY, use
   const ends = new Date(Date.now() + 20 * day);
   const alice = await createSession(1, ends);
   const bob = await createSession(2, new Date(Date.now() - 1000));
+  await createSession(1, Infinity);
+  await createSession(3, ends);
+  await createSession(null, ends);
+  await pool.query(`INSERT INTO user_session VALUES ('no hash', 1, 'tomorrow')`);
 
   const again = move(database, 'sha-256-ids.sql', '-v', 'table=user_session');
   is([again.status, /duplicate|already/.test(again.stderr)], [3, true], 'a second time is an error');
@@ -183,11 +209,6 @@ await withDatabase('sha256', `CREATE TABLE app_users (id serial PRIMARY KEY, use
   is([s?.user_id, s?.data], ['1', {}], 'the token finds its user');
   is(near(s?.expires_at, ends), true, 'as long as before');
   is(await whoIs(database, `narvik_session=${bob}`), undefined, 'what had expired has expired');
-
-  await pool.query(`CREATE TABLE plain AS SELECT 'no hash' AS id, 1 AS user_id, now() + interval '1 day' AS expires_at`);
-  const plain = spawnSync('psql', ['-Xq', '-d', database, '-v', 'table=plain',
-    '-f', `${project}/examples/migration/sha-256-ids.sql`], { encoding: 'utf8' });
-  is(/session ID must be 64 hex digits/.test(plain.stderr), true, 'ids that are no hash are refused');
 });
 
 process.exitCode = failed ? 1 : 0;

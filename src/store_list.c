@@ -1,0 +1,70 @@
+/*
+ * store_list.c
+ *		The sessions in the table: lists.
+ *
+ * Rows go to a tuple store as they are found, so memory does not grow with
+ * their number.
+ */
+#include "postgres.h"
+#include "compat.h"
+
+#include "catalog/pg_type_d.h"
+#include "miscadmin.h"
+
+#include "store.h"
+#include "store_run.h"
+
+/*
+ * The columns of narvik_session.  What has no id of ours, which only somebody
+ * who dropped constraints can have made, is no session.
+ */
+static NarvikStatement list_for_user = {
+	.text = "SELECT pg_catalog.encode(id, 'hex'), user_id, created_at, expires_at,"
+	" data, false, false, false FROM ONLY %s"
+	" WHERE user_id = $1 AND expires_at > $2 AND created_at > $3 AND created_at < $4"
+	" AND pg_catalog.octet_length(id) = 32"
+	" ORDER BY created_at DESC, seq DESC LIMIT $5",
+	.nparams = 5,
+	.params = {TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID},
+	.ncolumns = 8,
+	.columns = {TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, JSONBOID,
+	BOOLOID, BOOLOID, BOOLOID}
+};
+
+static NarvikStatement count_by_user = {
+	.text = "SELECT user_id, pg_catalog.count(*) FROM ONLY %s GROUP BY user_id",
+	.ncolumns = 2,
+	.columns = {TEXTOID, INT8OID}
+};
+
+/*
+ * The live sessions of a user, newest first, as rows of type narvik_session.
+ */
+void
+narvik_store_list_for_user(const text *user_id, TimestampTz now, int32 max_rows,
+						   TimestampTz created_before, Tuplestorestate *rows)
+{
+	Datum		values[5];
+
+	values[0] = PointerGetDatum(user_id);
+	values[1] = TimestampTzGetDatum(now);
+	values[2] = TimestampTzGetDatum(narvik_oldest_allowed(now));
+	values[3] = TimestampTzGetDatum(created_before);
+	values[4] = Int64GetDatum(max_rows);
+	(void) narvik_run_into(&list_for_user, values, NULL, NARVIK_READ_ONLY, rows);
+}
+
+/*
+ * How many sessions each user has, as rows (user_id text, n bigint), in the
+ * newest state.
+ */
+Tuplestorestate *
+narvik_store_count_by_user(TupleDesc *desc)
+{
+	Tuplestorestate *counts = tuplestore_begin_heap(true, false, work_mem);
+
+	*desc = narvik_run_into(&count_by_user, NULL, NULL,
+							NARVIK_READ_ONLY | NARVIK_NEWEST_STATE | NARVIK_WITHOUT_INDEX,
+							counts);
+	return counts;
+}

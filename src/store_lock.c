@@ -1,0 +1,243 @@
+/*
+ * store_lock.c
+ *		The sessions in the table: locking rows before they are changed.
+ *
+ * What ends or changes sessions works on the newest state, whatever the
+ * isolation level: a log-out that misses what was committed since the
+ * transaction's snapshot would be none.  An SQL statement cannot do that.
+ * Above READ COMMITTED it raises serialization_failure for a row that was
+ * merely extended meanwhile.  At READ COMMITTED it waits for whoever is about
+ * to replace a row by another one, and then does not see the other one.  So a
+ * row's newest version is locked first, by the table access method, and
+ * "there is none" is believed only of a look that found nothing to wait for.
+ *
+ * Everything that locks takes its locks in one order: the user (only while
+ * sessions are limited), then rows by seq.  All locks last until the
+ * transaction ends.
+ */
+#include "postgres.h"
+#include "compat.h"
+
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/pg_type_d.h"
+#include "common/hashfn.h"
+#include "executor/tuptable.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "storage/lock.h"
+#include "utils/array.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+#include "relation.h"
+#include "store_lock.h"
+
+/* Users share this many locks, so that a transaction can meet any number. */
+#define USER_LOCKS	1024
+
+/* How many rows are locked before they are changed by one statement. */
+#define ROWS_AT_A_TIME	1000
+
+/* ---- users -------------------------------------------------------------- */
+
+/*
+ * Creations for one user are serialised while sessions are limited, or two at
+ * once would both find room.  Object locks have a key space of their own, so an
+ * application's advisory locks cannot get in the way.
+ */
+static void
+set_user_locktag(LOCKTAG *tag, const text *user_id)
+{
+	Relation	rel = narvik_relation_open(AccessShareLock);
+	uint32		hash = hash_bytes((const unsigned char *) VARDATA_ANY(user_id),
+								  VARSIZE_ANY_EXHDR(user_id));
+
+	SET_LOCKTAG_OBJECT(*tag, MyDatabaseId, RelationGetRelid(rel),
+					   hash % USER_LOCKS, 0);
+	table_close(rel, NoLock);
+}
+
+void
+narvik_lock_user(const text *user_id)
+{
+	LOCKTAG		tag;
+
+	if (narvik_max_sessions_per_user == 0)
+		return;
+	set_user_locktag(&tag, user_id);
+	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+}
+
+/* False if somebody else has it. */
+bool
+narvik_lock_user_if_free(const text *user_id)
+{
+	LOCKTAG		tag;
+
+	if (narvik_max_sessions_per_user == 0)
+		return true;
+	set_user_locktag(&tag, user_id);
+	return LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+/* ---- rows --------------------------------------------------------------- */
+
+/*
+ * Wait for a row, and lock its newest version, whose TID replaces the given
+ * one.  TM_Deleted if there is none any more.
+ */
+static TM_Result
+lock_row(Relation rel, ItemPointer tid, LockTupleMode mode, TupleTableSlot *slot)
+{
+	TM_FailureData failure;
+	TM_Result	result = table_tuple_lock(rel, tid, GetActiveSnapshot(), slot,
+										  GetCurrentCommandId(false), mode,
+										  LockWaitBlock,
+										  TUPLE_LOCK_FLAG_FIND_LAST_VERSION,
+										  &failure);
+
+	if (result == TM_Ok)
+		*tid = slot->tts_tid;
+	return result;
+}
+
+/*
+ * Lock a session by its id.  False if there is none.
+ *
+ * Somebody who was waited for may have deleted it and saved another one under
+ * its id, or given it another id: then it is looked for again.
+ */
+bool
+narvik_lock_session(const unsigned char *id, LockTupleMode mode, ItemPointer tid)
+{
+	Relation	rel = narvik_relation_open(RowExclusiveLock);
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	NarvikSession session;
+	bool		locked = false;
+
+	while (!locked && narvik_store_find(id, NARVIK_LATEST, false, &session))
+	{
+		TM_Result	result;
+
+		CHECK_FOR_INTERRUPTS();
+		narvik_lock_user(session.user_id);
+		result = lock_row(rel, &session.tid, mode, slot);
+		/* Changed by the very command that called: not ours to change again. */
+		if (result == TM_SelfModified || result == TM_Invisible)
+			break;
+		locked = result == TM_Ok && narvik_slot_has_id(slot, id);
+	}
+	if (locked)
+		*tid = session.tid;
+	ExecDropSingleTupleTableSlot(slot);
+	table_close(rel, NoLock);
+	return locked;
+}
+
+/* ---- many rows ---------------------------------------------------------- */
+
+/* Of one look: how many rows were found, and the last of them. */
+typedef struct Look
+{
+	uint64		found;
+	int64		last_seq;
+	int64		changed;
+} Look;
+
+/* Lock the rows of a result (seq, ctid); their TIDs as an array. */
+static Datum
+lock_result(Relation rel, TupleTableSlot *slot, Look *look)
+{
+	ItemPointerData *tids = palloc(SPI_processed * sizeof(ItemPointerData));
+	Datum	   *datums = palloc(SPI_processed * sizeof(Datum));
+	int			n = 0;
+
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		look->last_seq = DatumGetInt64(narvik_run_column(row, 1));
+		tids[n] = *(ItemPointer) DatumGetPointer(narvik_run_column(row, 2));
+		if (lock_row(rel, &tids[n], LockTupleExclusive, slot) == TM_Ok)
+		{
+			datums[n] = PointerGetDatum(&tids[n]);
+			n++;
+		}
+	}
+	look->found += SPI_processed;
+	return PointerGetDatum(construct_array(datums, n, TIDOID,
+										   sizeof(ItemPointerData), false,
+										   TYPALIGN_SHORT));
+}
+
+/* The next rows of the cursor; false if there are none. */
+static bool
+change_batch(Relation rel, TupleTableSlot *slot, Portal found,
+			 NarvikStatement *change, Datum *values, const char *nulls, Look *look)
+{
+	MemoryContext batch;
+	MemoryContext old;
+
+	SPI_cursor_fetch(found, true, ROWS_AT_A_TIME);
+	if (SPI_processed == 0)
+		return false;
+	batch = AllocSetContextCreate(CurrentMemoryContext, "narvik rows to change",
+								  ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(batch);
+	values[0] = lock_result(rel, slot, look);
+	SPI_freetuptable(SPI_tuptable);
+	look->changed += narvik_run_count(change, values, nulls, NARVIK_NEWEST_STATE);
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(batch);
+	return true;
+}
+
+static Look
+change_rows_once(NarvikStatement *find, NarvikStatement *change,
+				 Datum *values, const char *nulls, int how)
+{
+	Relation	rel = narvik_relation_open(RowExclusiveLock);
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	Look		look = {0};
+	NarvikRun	run;
+	Portal		found;
+
+	values[0] = PointerGetDatum(construct_empty_array(TIDOID));
+	found = narvik_run_cursor(&run, find, values, nulls, how | NARVIK_NEWEST_STATE);
+	while (change_batch(rel, slot, found, change, values, nulls, &look))
+		CHECK_FOR_INTERRUPTS();
+	SPI_cursor_close(found);
+	narvik_run_end(&run);
+	ExecDropSingleTupleTableSlot(slot);
+	table_close(rel, NoLock);
+	return look;
+}
+
+/*
+ * Change all rows that a query finds, and how many those were.  The query
+ * answers (seq, ctid) in the order of seq; the statement that changes them gets
+ * their TIDs as $1, and has to say again what it wants of a row: it may have
+ * been changed before it was locked.  Both have the same parameters.
+ *
+ * While the rows were waited for, others may have come: so it looks again until
+ * there are none, or none but those that a trigger keeps.
+ */
+int64
+narvik_change_rows(NarvikStatement *find, NarvikStatement *change,
+				   Datum *values, const char *nulls, int how)
+{
+	Look		before = {0};
+	int64		changed = 0;
+
+	for (;;)
+	{
+		Look		look = change_rows_once(find, change, values, nulls, how);
+
+		changed += look.changed;
+		if (look.found == 0 ||
+			(look.changed == 0 && look.found == before.found &&
+			 look.last_seq == before.last_seq))
+			return changed;
+		before = look;
+	}
+}
