@@ -4,6 +4,7 @@
 # the tests in t/, which start their own.
 
 MODULE_big = narvik
+# From the top downwards: a module calls those below it, which scripts/lint checks.
 OBJS = \
 	src/narvik.o \
 	src/link_make.o \
@@ -13,22 +14,23 @@ OBJS = \
 	src/callbacks.o \
 	src/worker.o \
 	src/purge.o \
+	src/purge_pace.o \
 	src/cookie_functions.o \
 	src/link_user.o \
 	src/link.o \
+	src/store_write.o \
+	src/store_touch.o \
+	src/store_sweep.o \
 	src/store_list.o \
 	src/store_lock.o \
 	src/store_read.o \
-	src/store_touch.o \
-	src/store_write.o \
-	src/store_sweep.o \
 	src/store_run.o \
 	src/stats.o \
 	src/identity.o \
 	src/relation.o \
+	src/call.o \
 	src/policy.o \
 	src/token.o \
-	src/call.o \
 	src/sql.o \
 	src/cookie.o \
 	src/encoding.o
@@ -48,8 +50,9 @@ ENCODING = UTF8
 NO_LOCALE = 1
 
 PG_CONFIG ?= pg_config
+DISTVERSION = $(shell sed -n 's/^   "version": "\(.*\)",/\1/p' META.json)
 # Warnings are ours to mend, those inside the server's headers are not.
-PG_CPPFLAGS = -isystem $(shell $(PG_CONFIG) --includedir-server)
+PG_CPPFLAGS = -isystem $(shell $(PG_CONFIG) --includedir-server) -DNARVIK_VERSION='"$(DISTVERSION)"'
 PG_CFLAGS = -Wall -Wextra -Wno-unused-parameter $(if $(WERROR),-Werror)
 
 PGXS := $(shell $(PG_CONFIG) --pgxs)
@@ -60,7 +63,6 @@ $(OBJS): $(wildcard src/*.h)
 
 # What PGXN and packagers get: the last commit, without what .gitattributes
 # keeps out.
-DISTVERSION = $(shell sed -n 's/^   "version": "\(.*\)",/\1/p' META.json)
 dist:
 	git archive --format=zip --prefix=narvik-$(DISTVERSION)/ -o narvik-$(DISTVERSION).zip HEAD
 .PHONY: dist

@@ -10,8 +10,9 @@
  * exclusion constraint keeps ids unique; the identity primary key is there
  * for logical replication.  User ids are compared byte by byte: an upgrade of
  * the C library changes other collations, and rows could not be found any
- * more.  A tenth of each page stays free for HOT updates:
- * every extension is one, but for those that change purge_hour.
+ * more.  A tenth of each page stays free for HOT updates: an extension is one
+ * if it leaves purge_hour as it is.  With a life of two hours or more it never
+ * does, with one of minutes mostly (bench/README.md has figures).
  */
 CREATE TABLE narvik_sessions (
 	seq			bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -41,7 +42,7 @@ COMMENT ON COLUMN narvik_sessions.expires_at IS 'from this moment on the session
 COMMENT ON COLUMN narvik_sessions.lifetime IS 'length of a full extension; NULL: narvik.session_expires_in decides at each validation';
 COMMENT ON COLUMN narvik_sessions.sliding IS 'whether validation extends the session';
 COMMENT ON COLUMN narvik_sessions.data IS 'additional session data, always a JSON object';
-COMMENT ON COLUMN narvik_sessions.purge_hour IS 'hour since 1970-01-01 00:00 UTC in which expires_at falls; coarse, so that most extensions are HOT updates';
+COMMENT ON COLUMN narvik_sessions.purge_hour IS 'hour since 1970-01-01 00:00 UTC in which expires_at falls; coarse, so that extensions of short sessions can be HOT updates';
 COMMENT ON CONSTRAINT narvik_sessions_pkey ON narvik_sessions IS 'replica identity for logical replication';
 COMMENT ON INDEX narvik_sessions_pkey IS 'replica identity for logical replication';
 COMMENT ON CONSTRAINT narvik_sessions_id_excl ON narvik_sessions IS 'ids are unique';
@@ -168,7 +169,7 @@ COMMENT ON FUNCTION narvik_update_session_expiry(text, timestamptz) IS
 
 CREATE FUNCTION narvik_delete_session(id text)
 RETURNS boolean
-AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
+AS 'MODULE_PATHNAME', 'narvik_invalidate_session' LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION narvik_delete_session(text) IS
 'Narvik''s deleteSession: deletes the session; false if there was none';
 
@@ -325,7 +326,7 @@ COMMENT ON COLUMN narvik_stats.purge_runs IS 'visits of the purge worker that en
 COMMENT ON COLUMN narvik_stats.last_purge_at IS 'when the last of them ended';
 COMMENT ON COLUMN narvik_stats.last_purge_rows IS 'how many sessions it deleted';
 COMMENT ON COLUMN narvik_stats.last_purge_ms IS 'how long it took, in milliseconds';
-COMMENT ON COLUMN narvik_stats.last_purge_error IS 'why the purge worker failed, if it failed since';
+COMMENT ON COLUMN narvik_stats.last_purge_error IS 'why the last visit failed or there was none, or which sessions cannot be deleted; NULL if all is well';
 COMMENT ON COLUMN narvik_stats.stats_reset IS 'since when is counted';
 
 CREATE FUNCTION narvik_reset_stats()

@@ -1,6 +1,5 @@
 /*
- * The results as Markdown on standard output, and the data of the plots.
- * Reads the table measured.  Variables: plots (a folder), has_identity.
+ * The results as Markdown on standard output, out of the table measured.
  */
 \pset format unaligned
 \pset tuples_only on
@@ -27,8 +26,7 @@ RETURN med(p, a) / nullif(med(p, b), 0);
 \qecho '|---|---|---|---|'
 SELECT format('| %s | %s %s | %s | %s |', target, relation, wanted,
 			  coalesce(shown(measured), '-'),
-			  CASE WHEN measured IS NULL THEN
-					CASE WHEN target ~ 'authenticate' AND NOT :'has_identity'::bool THEN 'not built' ELSE 'not measured' END
+			  CASE WHEN measured IS NULL THEN 'not measured'
 				   WHEN relation = '<=' THEN CASE WHEN measured <= wanted THEN 'yes' ELSE '**no**' END
 				   ELSE CASE WHEN measured >= wanted THEN 'yes' ELSE '**no**' END END)
 FROM (VALUES
@@ -133,33 +131,3 @@ SELECT format('Private memory (RssAnon) of the server process after %s calls: %s
 FROM (SELECT value, round, (SELECT value::text FROM measured WHERE what = 'calls between samples') || ', twice that, ...' AS what
 	  FROM measured WHERE what = 'RssAnon kB') s;
 \endif
-
-/* ---- the plots' data ---------------------------------------------------- */
-\pset fieldsep ' '
-\set file :plots /in_server.dat
-\o :file
-SELECT size, string_agg(coalesce(med('in-server', w, size)::text, 'NaN'), ' ' ORDER BY n)
-FROM (SELECT DISTINCT size FROM measured WHERE part = 'in-server') s,
-	 unnest(ARRAY['hand', 'plpgsql', 'validate', 'authenticate']) WITH ORDINALITY u(w, n)
-GROUP BY size ORDER BY size;
-\set file :plots /clients.dat
-\o :file
-SELECT translate(what, '_', '-'), median, least, most FROM medians WHERE part = 'clients' ORDER BY median;
-\set file :plots /creates.dat
-\o :file
-SELECT translate(what, '_', '-'), median, least, most FROM medians WHERE part = 'creates' ORDER BY median;
-\set file :plots /round_trips.dat
-\o :file
-SELECT translate(what, '_', '-'), median, least, most FROM medians WHERE part = 'round-trips' ORDER BY median;
-\set file :plots /wal.dat
-\o :file
-SELECT format('"%s\n%s"', translate(split_part(what, ' ', 1), '_', '-'), split_part(part, ' ', 2)), median FROM medians
-WHERE part LIKE 'writes%' AND what LIKE '% WAL' ORDER BY part, median DESC;
-\set file :plots /size.dat
-\o :file
-SELECT round, string_agg(coalesce(v::text, 'NaN'), ' ' ORDER BY n)
-FROM (SELECT round, n, max(value) AS v
-	  FROM measured m JOIN unnest(ARRAY['narvik', 'hand', 'connect_pg']) WITH ORDINALITY u(w, n) ON m.what = w || ' size, MB'
-	  WHERE part = 'writes 15min' GROUP BY round, n) s
-GROUP BY round ORDER BY round;
-\o

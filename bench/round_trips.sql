@@ -10,11 +10,8 @@ CREATE INDEX ON notes (owner);
 VACUUM FREEZE ANALYZE notes;
 
 /* Only reached by a role that does not bypass row-level security. */
-SELECT to_regproc('narvik_authenticate') IS NOT NULL AS has_identity \gset
-\if :has_identity
 CREATE ROLE bench_app LOGIN;
 SELECT narvik_grant('bench_app');
 GRANT SELECT ON notes TO bench_app;
 ALTER TABLE notes ENABLE ROW LEVEL SECURITY;
 CREATE POLICY own_notes ON notes USING (owner = (SELECT narvik_current_user_id()));
-\endif

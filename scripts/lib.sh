@@ -33,6 +33,8 @@ NO_SERVICES_TEXT=$'#!/bin/sh\n# For as long as a script of narvik installs packa
 PACKAGES_LOCK=/run/lock/narvik-packages
 WORK= SOCKETS= CHILD= PGBIN= PGHOST= installing=
 
+. "$PROJECT/scripts/count.sh"
+
 die() {
 	echo "$*" >&2
 	exit 1
@@ -66,7 +68,7 @@ leave() {
 		kill -TERM -- "-$CHILD" 2>/dev/null
 		wait "$CHILD"
 	fi
-	lock_packages -n && allow_services
+	[[ $installing ]] || { exec {installing}>"$PACKAGES_LOCK" && flock -n "$installing"; } && allow_services
 	if [[ $WORK ]]; then
 		[[ $PGBIN ]] && stop_servers
 		if [[ ${KEEP:-} == 1 ]]; then
@@ -86,14 +88,6 @@ trap 'exit 143' TERM
 
 installed() {
 	[[ $(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null) == installed ]]
-}
-
-# Scripts may run side by side: none takes away the two files below while another
-# installs.
-lock_packages() { # lock_packages [flock argument...]
-	[[ ! $installing ]] || return 0
-	exec {installing}>"$PACKAGES_LOCK"
-	flock "$@" "$installing"
 }
 
 # Installing a server makes Debian create and start a cluster "main", and start
@@ -141,7 +135,8 @@ debian_mirror() {
 	echo "$mirror"
 }
 
-# need_packages <package>...: installs those that are missing.
+# need_packages <package>...: installs those that are missing.  Scripts may run side
+# by side: none takes away the two files above while another installs.
 need_packages() {
 	local package missing=()
 	for package; do
@@ -149,7 +144,8 @@ need_packages() {
 	done
 	if ((${#missing[@]})); then
 		echo "installing ${missing[*]}"
-		lock_packages
+		exec {installing}>"$PACKAGES_LOCK"
+		flock "$installing"
 		[[ ${updated:-} ]] || quietly apt-update apt_get update
 		forbid_services
 		quietly apt-install apt_get install "${missing[@]}"
@@ -170,6 +166,12 @@ install_packages() {
 		PG_MAJOR=$(distribution_major) || die "apt knows no package postgresql"
 	fi
 	need_packages "postgresql-$PG_MAJOR" "postgresql-server-dev-$PG_MAJOR" gcc libc6-dev make "${@//PG_MAJOR/$PG_MAJOR}"
+}
+
+# Debian's Node and npm, unless there are some that will do.
+node_packages() {
+	[[ $(node -p 'process.versions.node.split(".")[0] >= 18' 2>&1) == true ]] && command -v npm >/dev/null ||
+		echo nodejs npm ca-certificates
 }
 
 # ---- the private PostgreSQL -------------------------------------------------

@@ -18,7 +18,7 @@ suites_of() { # suites_of <major version>
 # Signatures are verified in any case.
 make_tree() { # make_tree <folder> <suite>...
 	local tree=$1 mirror suite option sources=() options=()
-	installed mmdebstrap || quietly mmdebstrap-install apt_get install mmdebstrap
+	need_packages mmdebstrap
 	mirror=$(debian_mirror)
 	for suite in "${@:2}"; do
 		sources+=("deb $mirror $suite main")
@@ -39,18 +39,22 @@ make_tree() { # make_tree <folder> <suite>...
 	copy_sources "$tree/root/narvik"
 }
 
-# Runs a script in the tree's copy of the project, as root, with a /proc, which
-# newer packages need.  It and the processes are the tree's own: what the script
-# leaves running ends with it.
-in_tree() { # in_tree <folder> <major version> <script> [argument...]
-	local status=0 name environment=(PATH="$PATH" HOME=/root PG_MAJOR="$2")
-	for name in KEEP PG_ROOT http_proxy https_proxy no_proxy; do
-		[[ ! -v $name ]] || environment+=("$name=${!name}")
-	done
-	setsid unshare --mount --pid --fork --kill-child --mount-proc="$1/proc" \
-		env -i "${environment[@]}" chroot "$1" bash -c 'cd /root/narvik && exec "$@"' - "${@:3}" &
+# Runs a command while the tree has a /proc, which newer packages need.  It and
+# the processes are the tree's own: what the command leaves running ends with it.
+beside_tree() { # beside_tree <folder> <command>...
+	local status=0
+	setsid unshare --mount --pid --fork --kill-child --mount-proc="$1/proc" "${@:2}" <&0 &
 	CHILD=$!
 	wait "$CHILD" || status=$?
 	CHILD=
 	return "$status"
+}
+
+# As root, in the tree's copy of the project.
+in_tree() { # in_tree <folder> <command>...
+	local name environment=(PATH="$PATH" HOME=/root DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8)
+	for name in KEEP PG_MAJOR PG_ROOT http_proxy https_proxy no_proxy; do
+		[[ ! -v $name ]] || environment+=("$name=${!name}")
+	done
+	beside_tree "$1" env -i "${environment[@]}" chroot "$1" bash -c 'cd /root/narvik && exec "$@"' - "${@:2}"
 }

@@ -8,13 +8,9 @@ SET TimeZone = 'UTC';
 CREATE TABLE regress_users (id int PRIMARY KEY, name text, nick text, part int);
 INSERT INTO regress_users SELECT i, 'user ' || i, 'nick' || i FROM generate_series(1, 9) i;
 \set sessions 'SELECT string_agg(user_id, \',\' ORDER BY user_id) AS sessions FROM narvik_sessions;'
-CREATE FUNCTION pg_temp.state(statement text) RETURNS text LANGUAGE plpgsql AS $$
-BEGIN
-    EXECUTE statement;
-    RETURN 'done';
-EXCEPTION WHEN OTHERS THEN
-    RETURN SQLSTATE || ' ' || SQLERRM;
-END $$;
+\getenv abs_srcdir PG_ABS_SRCDIR
+\set file :abs_srcdir '/sql/include/state.sql'
+\i :file
 
 -- What cannot be linked.
 SELECT narvik_link_users(NULL);

@@ -5,13 +5,9 @@
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS narvik CASCADE;
 RESET client_min_messages;
-CREATE FUNCTION pg_temp.state(statement text) RETURNS text LANGUAGE plpgsql AS $$
-BEGIN
-    EXECUTE statement;
-    RETURN 'done';
-EXCEPTION WHEN OTHERS THEN
-    RETURN SQLSTATE || ' ' || SQLERRM;
-END $$;
+\getenv abs_srcdir PG_ABS_SRCDIR
+\set file :abs_srcdir '/sql/include/state.sql'
+\i :file
 
 CREATE DOMAIN regress_user_id AS int CHECK (VALUE < 1000);
 CREATE TYPE regress_color AS ENUM ('red', 'green');

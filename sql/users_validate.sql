@@ -11,13 +11,9 @@ CREATE TABLE regress_users (id int PRIMARY KEY, name text, address jsonb);
 CREATE TABLE regress_others (id int PRIMARY KEY);
 INSERT INTO regress_users VALUES (1, 'Ann', '{"city": "Narvik"}'), (2, 'Böb', NULL), (3, NULL, NULL);
 UPDATE regress_users SET address = jsonb_build_object('long', repeat('x', 100000)) WHERE id = 3;
-CREATE FUNCTION pg_temp.state(statement text) RETURNS text LANGUAGE plpgsql AS $$
-BEGIN
-    EXECUTE statement;
-    RETURN 'done';
-EXCEPTION WHEN OTHERS THEN
-    RETURN SQLSTATE || ' ' || SQLERRM;
-END $$;
+\getenv abs_srcdir PG_ABS_SRCDIR
+\set file :abs_srcdir '/sql/include/state.sql'
+\i :file
 
 -- No link: said, whatever the token.
 SELECT * FROM narvik_validate_user('token', NULL::regress_users);

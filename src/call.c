@@ -14,8 +14,8 @@
 #include "miscadmin.h"
 #include "nodes/execnodes.h"
 #include "utils/builtins.h"
+#include "utils/rel.h"
 #include "utils/tuplestore.h"
-#include "utils/typcache.h"
 
 #include "call.h"
 #include "token.h"
@@ -26,13 +26,14 @@
 
 /* ---- arguments ---------------------------------------------------------- */
 
+/* If the argument is null, raise an error with this message. */
 void
-narvik_require_arg(FunctionCallInfo fcinfo, int argno, const char *name)
+narvik_require_arg(FunctionCallInfo fcinfo, int argno, const char *message)
 {
 	if (PG_ARGISNULL(argno))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("%s must not be null", name)));
+				 errmsg_internal("%s", _(message))));
 }
 
 text *
@@ -40,7 +41,7 @@ narvik_user_id_arg(FunctionCallInfo fcinfo, int argno)
 {
 	text	   *user_id;
 
-	narvik_require_arg(fcinfo, argno, "user ID");
+	narvik_require_arg(fcinfo, argno, gettext_noop("user ID must not be null"));
 	user_id = PG_GETARG_TEXT_PP(argno);
 	narvik_check_user_id(user_id);
 	return user_id;
@@ -51,7 +52,7 @@ narvik_data_arg(FunctionCallInfo fcinfo, int argno)
 {
 	Jsonb	   *data;
 
-	narvik_require_arg(fcinfo, argno, "session data");
+	narvik_require_arg(fcinfo, argno, gettext_noop("session data must not be null"));
 	data = PG_GETARG_JSONB_P(argno);
 	narvik_check_data(data);
 	return data;
@@ -62,7 +63,7 @@ narvik_expires_at_arg(FunctionCallInfo fcinfo, int argno)
 {
 	TimestampTz expires_at;
 
-	narvik_require_arg(fcinfo, argno, "expiry of a session");
+	narvik_require_arg(fcinfo, argno, gettext_noop("expiry of a session must not be null"));
 	expires_at = PG_GETARG_TIMESTAMPTZ(argno);
 	narvik_check_expires_at(expires_at);
 	return expires_at;
@@ -175,19 +176,36 @@ begin_set(FunctionCallInfo fcinfo)
 	return info;
 }
 
-/* With a row of some other table's type. */
+/*
+ * Raise datatype_mismatch unless the caller expects rows like those of a table,
+ * which is locked.  Whoever waited for that lock may have been planned when it
+ * had other columns.
+ */
+void
+narvik_check_rows_expected(FunctionCallInfo fcinfo, Relation rel)
+{
+	TupleDesc	expected = set_info(fcinfo)->expectedDesc;
+	TupleDesc	desc = RelationGetDescr(rel);
+	bool		same = expected != NULL && expected->natts == desc->natts;
+
+	for (int i = 0; same && i < desc->natts; i++)
+		same = TupleDescAttr(expected, i)->atttypid == TupleDescAttr(desc, i)->atttypid;
+	if (!same)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("table \"%s\" was altered after the statement was planned",
+						RelationGetRelationName(rel)),
+				 errhint("Repeat the statement.")));
+}
+
+/* With a row of another table's type, which was found to be expected. */
 Datum
 narvik_one_row(FunctionCallInfo fcinfo, Datum row)
 {
 	ReturnSetInfo *info = begin_set(fcinfo);
 	HeapTupleHeader header = DatumGetHeapTupleHeader(row);
 	HeapTupleData tuple = {0};
-	MemoryContext old = MemoryContextSwitchTo(info->econtext->ecxt_per_query_memory);
 
-	/* The executor compares it: the table may have been altered meanwhile. */
-	info->setDesc = lookup_rowtype_tupdesc_copy(HeapTupleHeaderGetTypeId(header),
-												HeapTupleHeaderGetTypMod(header));
-	MemoryContextSwitchTo(old);
 	tuple.t_len = HeapTupleHeaderGetDatumLength(header);
 	tuple.t_data = header;
 	tuplestore_puttuple(info->setResult, &tuple);

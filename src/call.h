@@ -6,6 +6,7 @@
 #define NARVIK_CALL_H
 
 #include "fmgr.h"
+#include "utils/relcache.h"
 
 #include "store.h"
 
@@ -13,13 +14,14 @@ extern text *narvik_user_id_arg(FunctionCallInfo fcinfo, int argno);
 extern Jsonb *narvik_data_arg(FunctionCallInfo fcinfo, int argno);
 extern TimestampTz narvik_expires_at_arg(FunctionCallInfo fcinfo, int argno);
 extern void narvik_require_arg(FunctionCallInfo fcinfo, int argno,
-							   const char *name);
+							   const char *message);
 extern bool narvik_id_arg(FunctionCallInfo fcinfo, int argno,
 						  unsigned char *id);
 
 extern Datum narvik_created_session(FunctionCallInfo fcinfo, const text *token,
 									const NarvikSession *session);
 extern Datum narvik_no_row(FunctionCallInfo fcinfo);
+extern void narvik_check_rows_expected(FunctionCallInfo fcinfo, Relation rel);
 extern Datum narvik_one_row(FunctionCallInfo fcinfo, Datum row);
 extern Datum narvik_session_row(FunctionCallInfo fcinfo,
 								const NarvikSession *session,

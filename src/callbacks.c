@@ -1,8 +1,8 @@
 /*
  * callbacks.c
  *		SQL functions that mirror the storage callbacks of the JavaScript
- *		library Narvik: saveSession, fetchSession, updateSessionExpiry,
- *		deleteSession.
+ *		library Narvik: saveSession, fetchSession, updateSessionExpiry.
+ *		deleteSession is narvik_invalidate_session() under another name.
  *
  * For clients that make tokens and hash them themselves.  They store and read
  * what they are told; deciding whether a session is valid is the client's
@@ -23,7 +23,6 @@
 PG_FUNCTION_INFO_V1(narvik_save_session);
 PG_FUNCTION_INFO_V1(narvik_fetch_session);
 PG_FUNCTION_INFO_V1(narvik_update_session_expiry);
-PG_FUNCTION_INFO_V1(narvik_delete_session);
 
 /*
  * narvik_save_session(id text, user_id text, expires_at timestamptz,
@@ -44,7 +43,7 @@ narvik_save_session(PG_FUNCTION_ARGS)
 
 	PreventCommandIfReadOnly("narvik_save_session()");
 
-	narvik_require_arg(fcinfo, 0, "session ID");
+	narvik_require_arg(fcinfo, 0, gettext_noop("session ID must not be null"));
 	if (!narvik_id_arg(fcinfo, 0, session.id))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -102,23 +101,4 @@ narvik_update_session_expiry(PG_FUNCTION_ARGS)
 	expires_at = narvik_expires_at_arg(fcinfo, 1);
 	PG_RETURN_BOOL(narvik_id_arg(fcinfo, 0, id) &&
 				   narvik_store_update_expiry(id, expires_at, narvik_now()));
-}
-
-/*
- * narvik_delete_session(id text) returns boolean
- *
- * False if there was no such session, for NULL and for what is no session id.
- */
-Datum
-narvik_delete_session(PG_FUNCTION_ARGS)
-{
-	unsigned char id[NARVIK_ID_BYTES];
-	bool		deleted;
-
-	PreventCommandIfReadOnly("narvik_delete_session()");
-	if (!narvik_id_arg(fcinfo, 0, id))
-		PG_RETURN_BOOL(false);
-	deleted = narvik_store_delete(id);
-	narvik_count(NARVIK_INVALIDATED, deleted);
-	PG_RETURN_BOOL(deleted);
 }

@@ -11,10 +11,13 @@
 #include "access/genam.h"
 #include "access/tableam.h"
 #include "catalog/pg_namespace_d.h"
+#include "fmgr.h"
 #include "postmaster/bgworker.h"
 #include "storage/shmem.h"
 #include "utils/acl.h"
 #include "utils/hsearch.h"
+#include "utils/rel.h"
+#include "utils/wait_event.h"
 
 /* 16 moved the varlena macros out of postgres.h. */
 #if PG_VERSION_NUM >= 160000
@@ -83,6 +86,40 @@ narvik_shmem_hash(const char *name, int64 size, HASHCTL *info, int flags)
 #else
 	return ShmemInitHash(name, size, size, info, flags);
 #endif
+}
+
+/* The number of a table's main file; 16 renamed what holds it. */
+static inline Oid
+narvik_relation_file(Relation rel)
+{
+#if PG_VERSION_NUM >= 160000
+	return rel->rd_locator.relNumber;
+#else
+	return rel->rd_node.relNode;
+#endif
+}
+
+/* Since 18 a module says its name and version to pg_get_loaded_modules(). */
+#if PG_VERSION_NUM >= 180000
+#define NARVIK_MODULE_MAGIC	PG_MODULE_MAGIC_EXT(.name = "narvik", .version = NARVIK_VERSION)
+#else
+#define NARVIK_MODULE_MAGIC	PG_MODULE_MAGIC
+#endif
+
+/*
+ * What pg_stat_activity calls a wait; since 17 an extension can give it a
+ * name.  The event is zero before the first call.
+ */
+static inline uint32
+narvik_wait_event(uint32 *event, const char *name)
+{
+	if (*event == 0)
+#if PG_VERSION_NUM >= 170000
+		*event = WaitEventExtensionNew(name);
+#else
+		*event = PG_WAIT_EXTENSION;
+#endif
+	return *event;
 }
 
 /*

@@ -254,7 +254,10 @@ narvik_print_cookie(const NarvikCookie *cookie,
 		[NARVIK_SAME_SITE_STRICT] = "Strict",
 		[NARVIK_SAME_SITE_NONE] = "None"
 	};
-	Output		out = {buffer, size, 0};
+	Output		out = {
+		.buffer = buffer,
+		.size = size
+	};
 	char		max_age[32];
 
 	(void) snprintf(max_age, sizeof(max_age), "%" PRId64, cookie->max_age);

@@ -54,39 +54,31 @@ static bool
 accept_unless(const char *flaw)
 {
 	if (flaw)
-		GUC_check_errdetail("%s", flaw);
+		GUC_check_errdetail("%s", _(flaw));
 	return flaw == NULL;
 }
 
 static bool
 check_cookie_name(char **newval, void **extra, GucSource source)
 {
-	(void) extra;
-	(void) source;
 	return accept_unless(narvik_cookie_name_flaw(*newval));
 }
 
 static bool
 check_cookie_domain(char **newval, void **extra, GucSource source)
 {
-	(void) extra;
-	(void) source;
 	return accept_unless(narvik_cookie_domain_flaw(*newval));
 }
 
 static bool
 check_cookie_path(char **newval, void **extra, GucSource source)
 {
-	(void) extra;
-	(void) source;
 	return accept_unless(narvik_cookie_path_flaw(*newval));
 }
 
 static bool
 check_cookie_expires_in(int *newval, void **extra, GucSource source)
 {
-	(void) extra;
-	(void) source;
 	if (*newval == 0)
 	{
 		GUC_check_errdetail("Browsers remove a cookie that expires in no time.");
@@ -114,7 +106,7 @@ narvik_cookie_functions_init(void)
 							   check_cookie_name, NULL, NULL);
 	DefineCustomIntVariable("narvik.cookie_expires_in",
 							"Sets how long browsers keep the session cookie.",
-							"-1 keeps it for narvik.session_expires_in.",
+							"-1 keeps it for \"narvik.session_expires_in\".",
 							&cookie_expires_in,
 							AS_LONG_AS_SESSION,
 							AS_LONG_AS_SESSION, NARVIK_COOKIE_MAX_AGE,
@@ -169,29 +161,29 @@ check_settings_go_together(const NarvikCookie *cookie)
 		case NARVIK_SAME_SITE_NONE_NEEDS_SECURE:
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("narvik.cookie_same_site \"none\" requires narvik.cookie_secure")));
+					 errmsg("value \"none\" of \"narvik.cookie_same_site\" requires \"narvik.cookie_secure\"")));
 			break;
 		case NARVIK_PARTITIONED_NEEDS_SECURE:
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("narvik.cookie_partitioned requires narvik.cookie_secure")));
+					 errmsg("\"narvik.cookie_partitioned\" requires \"narvik.cookie_secure\"")));
 			break;
 		case NARVIK_PREFIX_NEEDS_SECURE:
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("narvik.cookie_name \"%s\" requires narvik.cookie_secure",
+					 errmsg("value \"%s\" of \"narvik.cookie_name\" requires \"narvik.cookie_secure\"",
 							cookie->name)));
 			break;
 		case NARVIK_HOST_PREFIX_NEEDS_NO_DOMAIN:
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("narvik.cookie_name \"%s\" requires an empty narvik.cookie_domain",
+					 errmsg("value \"%s\" of \"narvik.cookie_name\" requires an empty \"narvik.cookie_domain\"",
 							cookie->name)));
 			break;
 		case NARVIK_HOST_PREFIX_NEEDS_ROOT_PATH:
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-					 errmsg("narvik.cookie_name \"%s\" requires narvik.cookie_path \"/\"",
+					 errmsg("value \"%s\" of \"narvik.cookie_name\" requires \"/\" as \"narvik.cookie_path\"",
 							cookie->name)));
 			break;
 	}
@@ -244,15 +236,18 @@ choose_max_age(const Interval *expires_in)
 	else
 		max_age = narvik_session_expires_in;
 
-	if (max_age > NARVIK_COOKIE_MAX_AGE)
+	if (max_age <= NARVIK_COOKIE_MAX_AGE)
+		return max_age;
+	if (expires_in)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s is too long for a cookie",
-						expires_in ? "expires_in" : "narvik.session_expires_in"),
-				 errdetail("Browsers keep a cookie for at most 400 days."),
-				 expires_in ? 0 :
-				 errhint("Set narvik.cookie_expires_in to 400 days or less.")));
-	return max_age;
+				 errmsg("expires_in is too long for a cookie"),
+				 errdetail("Browsers keep a cookie for at most 400 days.")));
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("\"narvik.session_expires_in\" is too long for a cookie"),
+			 errdetail("Browsers keep a cookie for at most 400 days."),
+			 errhint("Set \"narvik.cookie_expires_in\" to 400 days or less.")));
 }
 
 static void
@@ -261,7 +256,7 @@ check_token(const char *token, size_t len)
 	if (!narvik_cookie_has_room(cookie_name, len))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("narvik.cookie_name and token are too long for a cookie"),
+				 errmsg("\"narvik.cookie_name\" and token are too long for a cookie"),
 				 errdetail("Browsers ignore a cookie whose name and value are over %d bytes long together.",
 						   NARVIK_COOKIE_MAX_BYTES)));
 	if (!narvik_is_cookie_value(token, len))
@@ -292,7 +287,6 @@ print_cookie(const NarvikCookie *cookie, const char *value, size_t value_len)
 Datum
 narvik_cookie_name(PG_FUNCTION_ARGS)
 {
-	(void) fcinfo;
 	PG_RETURN_TEXT_P(cstring_to_text(cookie_name));
 }
 
@@ -333,7 +327,6 @@ narvik_create_blank_cookie(PG_FUNCTION_ARGS)
 {
 	NarvikCookie cookie = cookie_from_settings(0);
 
-	(void) fcinfo;
 	PG_RETURN_TEXT_P(print_cookie(&cookie, "", 0));
 }
 

@@ -82,7 +82,7 @@ function_list(void)
 static const char *
 role_arg(FunctionCallInfo fcinfo)
 {
-	narvik_require_arg(fcinfo, 0, "role");
+	narvik_require_arg(fcinfo, 0, gettext_noop("role must not be null"));
 	return quote_identifier(GetUserNameFromId(PG_GETARG_OID(0), false));
 }
 

@@ -92,9 +92,6 @@ at_subtransaction_end(SubXactEvent event, SubTransactionId subid,
 {
 	int			nest_level = GetCurrentTransactionNestLevel();
 
-	(void) subid;
-	(void) parent_subid;
-	(void) arg;
 	if (top == NULL || top->nest_level < nest_level)
 		return;
 
@@ -111,7 +108,6 @@ at_subtransaction_end(SubXactEvent event, SubTransactionId subid,
 static void
 at_transaction_end(XactEvent event, void *arg)
 {
-	(void) arg;
 	/* Deferred triggers may still ask who it was; they come before these. */
 	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT ||
 		event == XACT_EVENT_PREPARE)
@@ -210,7 +206,6 @@ narvik_identity_user_renamed(const text *old_id, const text *new_id)
 Datum
 narvik_current_user_id(PG_FUNCTION_ARGS)
 {
-	(void) fcinfo;
 	if (!is_somebody())
 		PG_RETURN_NULL();
 	PG_RETURN_TEXT_P(DatumGetTextPCopy(PointerGetDatum(top->user_id)));
@@ -224,7 +219,6 @@ narvik_current_user_id(PG_FUNCTION_ARGS)
 Datum
 narvik_current_session_id(PG_FUNCTION_ARGS)
 {
-	(void) fcinfo;
 	if (!is_somebody())
 		PG_RETURN_NULL();
 	PG_RETURN_TEXT_P(narvik_id_text(top->session_id));

@@ -43,8 +43,6 @@ static bool link_is_known = false;
 static void
 forget_link(Datum arg, Oid relid)
 {
-	(void) arg;
-	(void) relid;
 	link_is_known = false;
 }
 
@@ -92,7 +90,7 @@ link_from_trigger(Oid trigger, NarvikLink *link)
 static NarvikLink
 search_link(void)
 {
-	NarvikLink	link = {InvalidOid, InvalidAttrNumber, InvalidOid};
+	NarvikLink	link = {.users = InvalidOid};
 	Oid			function = narvik_find_function(NARVIK_LINK_FUNCTION);
 	Relation	pg_depend = table_open(DependRelationId, AccessShareLock);
 	ScanKeyData key[2];

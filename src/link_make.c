@@ -324,8 +324,8 @@ narvik_link_users(PG_FUNCTION_ARGS)
 
 	PreventCommandIfReadOnly("narvik_link_users()");
 
-	narvik_require_arg(fcinfo, 0, "users table");
-	narvik_require_arg(fcinfo, 1, "id column");
+	narvik_require_arg(fcinfo, 0, gettext_noop("users table must not be null"));
+	narvik_require_arg(fcinfo, 1, gettext_noop("id column must not be null"));
 	column = NameStr(*PG_GETARG_NAME(1));
 
 	users = open_users(PG_GETARG_OID(0));
@@ -367,7 +367,6 @@ narvik_unlink_users(PG_FUNCTION_ARGS)
 	Relation	sessions;
 	const char *triggers[] = {CHANGED_TRIGGER, REKEYED_TRIGGER, TRUNCATED_TRIGGER};
 
-	(void) fcinfo;
 	PreventCommandIfReadOnly("narvik_unlink_users()");
 
 	users = narvik_open_link(AccessExclusiveLock, &link);

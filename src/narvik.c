@@ -14,13 +14,13 @@
 #include "identity.h"
 #include "link.h"
 #include "policy.h"
-#include "purge.h"
+#include "purge_pace.h"
 #include "relation.h"
 #include "stats.h"
 #include "token.h"
 #include "worker.h"
 
-PG_MODULE_MAGIC;
+NARVIK_MODULE_MAGIC;
 
 void		_PG_init(void);
 
@@ -33,7 +33,7 @@ _PG_init(void)
 	narvik_relation_init();
 	narvik_link_init();
 	narvik_identity_init();
-	narvik_purge_init();
+	narvik_pace_init();
 	narvik_stats_init();
 	narvik_worker_init();
 	MarkGUCPrefixReserved("narvik");

@@ -245,9 +245,10 @@ narvik_oldest_allowed(TimestampTz now)
 }
 
 /*
- * The hour since 1970 in which a session expires: of two moments in one hour
- * the index on purge_hour sees no difference, so most extensions need no new
- * index entry.  What an integer cannot hold is far enough away either way.
+ * The hour since 1970 in which a session expires.  An extension within one hour
+ * needs no new index entry: so it is for most sessions that live for minutes, and
+ * for none that live for two hours or more.  What an integer cannot hold is far
+ * enough away either way.
  */
 int32
 narvik_purge_hour(TimestampTz expires_at)

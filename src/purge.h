@@ -5,7 +5,6 @@
 #ifndef NARVIK_PURGE_H
 #define NARVIK_PURGE_H
 
-extern void narvik_purge_init(void);
 extern void narvik_purge_this_database(void);
 
 #endif							/* NARVIK_PURGE_H */

@@ -67,7 +67,6 @@ static Oid	known_id_index = InvalidOid;
 static void
 forget_relation(Datum arg, Oid relid)
 {
-	(void) arg;
 	if (relid == known_relid || relid == InvalidOid)
 		table_is_known = false;
 }

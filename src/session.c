@@ -17,6 +17,7 @@
 #include "access/xact.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/rel.h"
 
 #include "call.h"
@@ -88,7 +89,7 @@ narvik_create_session(PG_FUNCTION_ARGS)
 
 	session.user_id = narvik_user_id_arg(fcinfo, 0);
 	session.data = narvik_data_arg(fcinfo, 1);
-	narvik_require_arg(fcinfo, 3, "sliding");
+	narvik_require_arg(fcinfo, 3, gettext_noop("sliding must not be null"));
 	session.terms.sliding = PG_GETARG_BOOL(3);
 	session.terms.created_at = narvik_now();
 	session.terms.has_lifetime = !PG_ARGISNULL(2);
@@ -273,8 +274,8 @@ narvik_validate_session(PG_FUNCTION_ARGS)
  *
  * Validates the token as narvik_validate_session() does, and returns the row of
  * the session's user, or no row.  Of user_type only the type counts: it must be
- * the row type of the linked table, else datatype_mismatch.  Raises
- * object_not_in_prerequisite_state if there is no link.
+ * the row type of the linked table, as it is now, else datatype_mismatch.
+ * Raises object_not_in_prerequisite_state if there is no link.
  */
 Datum
 narvik_validate_user(PG_FUNCTION_ARGS)
@@ -297,6 +298,7 @@ narvik_validate_user(PG_FUNCTION_ARGS)
 				 errmsg("user type must be the row type of table \"%s\"",
 						RelationGetRelationName(users)),
 				 errhint("Pass NULL::%s.", format_type_be(users->rd_rel->reltype))));
+	narvik_check_rows_expected(fcinfo, users);
 
 	found = is_valid(validate_token_arg(fcinfo, 0, false, &session)) &&
 		narvik_fetch_user(&link, users, session.user_id, &row);
@@ -356,6 +358,7 @@ narvik_rotate_session(PG_FUNCTION_ARGS)
 
 /*
  * narvik_invalidate_session(session_id text) returns boolean
+ * narvik_delete_session(id text) returns boolean
  *
  * False if there was no such session, for NULL and for what is no session id.
  */
@@ -365,7 +368,7 @@ narvik_invalidate_session(PG_FUNCTION_ARGS)
 	unsigned char id[NARVIK_ID_BYTES];
 	bool		deleted;
 
-	PreventCommandIfReadOnly("narvik_invalidate_session()");
+	PreventCommandIfReadOnly(psprintf("%s()", get_func_name(fcinfo->flinfo->fn_oid)));
 	if (!narvik_id_arg(fcinfo, 0, id))
 		PG_RETURN_BOOL(false);
 	deleted = narvik_store_delete(id);

@@ -3,12 +3,16 @@
  *		Counters in shared memory: what was done, and how the purge goes.
  *
  * There is an entry for each database, made by the first process that has
- * something to count.  Counters are atomic and take no lock: validation counts
- * itself on every request.  The rest of an entry, and the table of entries,
- * is protected by one LWLock.
+ * something to count.
  *
- * An entry stays where it is until its database is dropped, and then no process
- * can be connected to it; so a process may keep a pointer to its own.
+ * Locking: one LWLock, named "narvik".  Exclusively, it is needed to add and
+ * remove entries, to write any field of Common, and to write any field of an
+ * Entry but its counters; shared, to search the table and to read these fields.
+ * It is held for a few assignments, never while waiting for anything else.  The
+ * counters are atomic and take no lock: validation counts itself on every
+ * request.  Entry->database is the key and never changes.  An entry stays where
+ * it is until its database is dropped, and then no process can be connected to
+ * it; so a process may keep a pointer to its own, and count without the lock.
  *
  * What was counted stays counted if the transaction is rolled back, as in
  * PostgreSQL's own statistics of scans.  A crash or restart begins at zero.
@@ -18,6 +22,7 @@
 #include "postgres.h"
 #include "compat.h"
 
+#include "access/xlog.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "mb/pg_wchar.h"
@@ -45,6 +50,10 @@
 PG_FUNCTION_INFO_V1(narvik_stats);
 PG_FUNCTION_INFO_V1(narvik_reset_stats);
 
+/*
+ * One for each database.  Every process counts; the purge worker writes what is
+ * about its visits, and so does the launcher, for a worker that could not.
+ */
 typedef struct Entry
 {
 	Oid			database;		/* hash key */
@@ -52,14 +61,24 @@ typedef struct Entry
 	TimestampTz last_purge_at;	/* 0: never */
 	int64		last_purge_rows;
 	int64		last_purge_ms;
-	bool		more_to_purge;
 	char		last_purge_error[ERROR_BYTES];	/* empty: none */
+	bool		error_names_row;	/* it stays until a round without one */
+	bool		more_to_purge;
+	NarvikProgress progress;
 	TimestampTz stats_reset;
 } Entry;
 
 static shmem_request_hook_type previous_request_hook = NULL;
 static shmem_startup_hook_type previous_startup_hook = NULL;
 
+/* One for all databases. */
+typedef struct Common
+{
+	pid_t		launcher;		/* 0: there is none */
+	Oid			visited;		/* database of a worker that has not left yet */
+} Common;
+
+static Common *common = NULL;
 static HTAB *entries = NULL;	/* NULL without preloading */
 static LWLock *lock = NULL;
 static Entry *my_entry = NULL;	/* this database's */
@@ -72,6 +91,7 @@ request_memory(void)
 	if (previous_request_hook)
 		previous_request_hook();
 	RequestAddinShmemSpace(hash_estimate_size(MAX_DATABASES, sizeof(Entry)));
+	RequestAddinShmemSpace(MAXALIGN(sizeof(Common)));
 	RequestNamedLWLockTranche(TRANCHE, 1);
 }
 
@@ -79,6 +99,7 @@ static void
 make_table(void)
 {
 	HASHCTL		info = {0};
+	bool		found;
 
 	info.keysize = sizeof(Oid);
 	info.entrysize = sizeof(Entry);
@@ -88,6 +109,9 @@ make_table(void)
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
 	entries = narvik_shmem_hash("narvik statistics", MAX_DATABASES, &info,
 								HASH_ELEM | HASH_BLOBS | HASH_FIXED_SIZE);
+	common = ShmemInitStruct("narvik launcher", sizeof(Common), &found);
+	if (!found)
+		memset(common, 0, sizeof(Common));
 	lock = &GetNamedLWLockTranche(TRANCHE)->lock;
 	LWLockRelease(AddinShmemInitLock);
 }
@@ -112,6 +136,7 @@ clear_entry(Entry *entry)
 	entry->last_purge_rows = 0;
 	entry->last_purge_ms = 0;
 	entry->last_purge_error[0] = '\0';
+	entry->error_names_row = false;
 	entry->stats_reset = GetCurrentTimestamp();
 }
 
@@ -135,6 +160,7 @@ attach(void)
 		for (int i = 0; i < NARVIK_COUNTERS; i++)
 			pg_atomic_init_u64(&my_entry->counters[i], 0);
 		my_entry->more_to_purge = false;
+		memset(&my_entry->progress, 0, sizeof(NarvikProgress));
 		clear_entry(my_entry);
 	}
 	LWLockRelease(lock);
@@ -150,12 +176,59 @@ narvik_count(NarvikCounter counter, int64 n)
 		pg_atomic_fetch_add_u64(&my_entry->counters[counter], n);
 }
 
+/* ---- the purge ---------------------------------------------------------- */
+
+static Entry *
+find_entry(Oid database)
+{
+	return hash_search(entries, &database, HASH_FIND, NULL);
+}
+
+static void
+set_error(Entry *entry, const char *message, bool names_row)
+{
+	/* A character that was cut could not be shown to other client encodings. */
+	int			len = pg_mbcliplen(message, (int) strlen(message), ERROR_BYTES - 1);
+
+	memcpy(entry->last_purge_error, message, len);
+	entry->last_purge_error[len] = '\0';
+	entry->error_names_row = names_row;
+}
+
+/*
+ * What the last visit to this database left.  Makes no entry: most databases
+ * may be without narvik.
+ */
+void
+narvik_get_progress(NarvikProgress *progress)
+{
+	Entry	   *entry;
+
+	LWLockAcquire(lock, LW_SHARED);
+	entry = find_entry(MyDatabaseId);
+	if (entry != NULL)
+		*progress = entry->progress;
+	else
+		memset(progress, 0, sizeof(*progress));
+	LWLockRelease(lock);
+}
+
+void
+narvik_set_progress(const NarvikProgress *progress)
+{
+	if (!attach())
+		return;
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	my_entry->progress = *progress;
+	LWLockRelease(lock);
+}
+
 /*
  * A visit of the purge worker ended well; more_to_do makes the launcher send
  * another one at once.  Its rows have been counted, batch by batch.
  */
 void
-narvik_report_purge(int64 rows, int64 ms, bool more_to_do)
+narvik_report_purge(int64 rows, int64 ms, bool more_to_do, bool none_failed)
 {
 	if (!attach())
 		return;
@@ -165,46 +238,115 @@ narvik_report_purge(int64 rows, int64 ms, bool more_to_do)
 	my_entry->last_purge_at = GetCurrentTimestamp();
 	my_entry->last_purge_rows = rows;
 	my_entry->last_purge_ms = ms;
-	my_entry->last_purge_error[0] = '\0';
+	if (none_failed || !my_entry->error_names_row)
+		my_entry->last_purge_error[0] = '\0';
 	my_entry->more_to_purge = more_to_do;
 	LWLockRelease(lock);
 }
 
+/* Rows cannot be deleted; the visit goes on. */
 void
-narvik_report_purge_error(const char *message)
+narvik_report_failed_rows(const char *message)
 {
-	int			len;
-
 	if (!attach())
 		return;
 	LWLockAcquire(lock, LW_EXCLUSIVE);
-	/* A character that was cut could not be shown to other client encodings. */
-	len = pg_mbcliplen(message, (int) strlen(message), ERROR_BYTES - 1);
-	memcpy(my_entry->last_purge_error, message, len);
-	my_entry->last_purge_error[len] = '\0';
+	set_error(my_entry, message, true);
+	LWLockRelease(lock);
+}
+
+/* The visit failed. */
+void
+narvik_report_purge_error(const char *message)
+{
+	if (!attach())
+		return;
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	set_error(my_entry, message, false);
 	my_entry->more_to_purge = false;
 	LWLockRelease(lock);
 }
 
+/* Nothing is purged anywhere. */
+void
+narvik_report_purge_error_everywhere(const char *message)
+{
+	HASH_SEQ_STATUS status;
+	Entry	   *entry;
+
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	hash_seq_init(&status, entries);
+	while ((entry = hash_seq_search(&status)) != NULL)
+		set_error(entry, message, false);
+	LWLockRelease(lock);
+}
+
+/* For the launcher: a worker is about to be sent to a database. */
+void
+narvik_begin_visit(Oid database)
+{
+	Entry	   *entry;
+
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	common->visited = database;
+	entry = find_entry(database);
+	if (entry != NULL)
+		entry->more_to_purge = false;
+	LWLockRelease(lock);
+}
+
 /*
- * Whether the last visit to a database left something to do.  Says so once: a
- * worker that cannot even report must not be sent again and again.
+ * For the worker: it leaves in good order, whatever it has reported.  If it
+ * has not, the message, which may be NULL, says why it did nothing; it is not
+ * worth an entry of its own.
+ */
+void
+narvik_leave_visit(const char *message)
+{
+	Entry	   *entry;
+
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	if (common->visited == MyDatabaseId)
+		common->visited = InvalidOid;
+	entry = find_entry(MyDatabaseId);
+	if (entry != NULL && message != NULL)
+		set_error(entry, message, false);
+	LWLockRelease(lock);
+}
+
+/*
+ * For the launcher: the worker is gone.  If it did not leave in good order,
+ * the message says so.  Returns whether it left something to do.
  */
 bool
-narvik_take_more_to_purge(Oid database)
+narvik_end_visit(Oid database, const char *message)
 {
 	Entry	   *entry;
 	bool		more = false;
+	bool		has_left;
 
 	LWLockAcquire(lock, LW_EXCLUSIVE);
-	entry = hash_search(entries, &database, HASH_FIND, NULL);
+	has_left = common->visited != database;
+	common->visited = InvalidOid;
+	entry = find_entry(database);
 	if (entry != NULL)
 	{
-		more = entry->more_to_purge;
+		if (!has_left)
+			set_error(entry, message, false);
+		more = has_left && entry->more_to_purge;
 		entry->more_to_purge = false;
 	}
 	LWLockRelease(lock);
 	return more;
+}
+
+/* The launcher is there, or with 0 there is none any more. */
+void
+narvik_set_launcher(pid_t pid)
+{
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	common->launcher = pid;
+	LWLockRelease(lock);
 }
 
 /*
@@ -244,6 +386,14 @@ narvik_forget_databases(const List *dropped)
 
 /* ---- SQL ---------------------------------------------------------------- */
 
+/* A launcher that is not there cannot say so.  A standby has none. */
+static const char *
+purge_error(const Entry *entry)
+{
+	return common->launcher != 0 || RecoveryInProgress() ?
+		entry->last_purge_error : _("narvik launcher is not running");
+}
+
 /*
  * narvik_stats() returns setof record
  *
@@ -259,6 +409,7 @@ narvik_stats(PG_FUNCTION_ARGS)
 	Datum	   *value = values;
 	bool	   *null = &nulls[NARVIK_COUNTERS];
 	bool		never_purged;
+	const char *error;
 
 	InitMaterializedSRF(fcinfo, 0);
 	if (!attach())
@@ -284,8 +435,9 @@ narvik_stats(PG_FUNCTION_ARGS)
 	*value++ = Int64GetDatum(my_entry->last_purge_rows);
 	*null++ = never_purged;
 	*value++ = Int64GetDatum(my_entry->last_purge_ms);
-	*null++ = my_entry->last_purge_error[0] == '\0';
-	*value++ = CStringGetTextDatum(my_entry->last_purge_error);
+	error = purge_error(my_entry);
+	*null++ = error[0] == '\0';
+	*value++ = CStringGetTextDatum(error);
 	*value++ = TimestampTzGetDatum(my_entry->stats_reset);
 	LWLockRelease(lock);
 
@@ -301,7 +453,6 @@ narvik_stats(PG_FUNCTION_ARGS)
 Datum
 narvik_reset_stats(PG_FUNCTION_ARGS)
 {
-	(void) fcinfo;
 	if (attach())
 	{
 		LWLockAcquire(lock, LW_EXCLUSIVE);

@@ -79,24 +79,47 @@ extern void narvik_store_list_for_user(const text *user_id, TimestampTz now,
 									   Tuplestorestate *rows);
 extern Tuplestorestate *narvik_store_count_by_user(TupleDesc *desc);
 
+/* store_lock.c */
+extern bool narvik_store_become_purger(void);
+
 /* store_sweep.c */
 
 #define NARVIK_SWEEP_ROWS	1000000
 
-/* Sessions that may have expired, by the TIDs of their rows. */
-typedef struct NarvikSweep
+/* An entry of the index on purge_hour; entries are ordered by hour and TID. */
+typedef struct NarvikHourEntry
 {
-	TimestampTz now;			/* the moment that decides */
-	int64		passed;			/* index entries, by all walks so far */
-	int64		skipped;		/* expired, but locked */
-	bool		complete;		/* there were no more of them */
-	int			found;
-	int			next;			/* the first that is still to be deleted */
-	ItemPointerData tids[NARVIK_SWEEP_ROWS];
-} NarvikSweep;
+	int32		hour;
+	ItemPointerData tid;
+} NarvikHourEntry;
 
-extern bool narvik_store_become_purger(void);
+/*
+ * How far a sweep has come, for the next process to go on there.  All zero is
+ * the beginning.  It holds for one table in one file.
+ */
+typedef struct NarvikPlace
+{
+	Oid			table;
+	Oid			file;			/* its number */
+	NarvikHourEntry from;		/* index entries up to this one are done */
+	NarvikHourEntry to;			/* the last entry of the walk under way */
+	ItemPointerData done;		/* rows of that walk up to this one are done */
+} NarvikPlace;
+
+typedef struct NarvikSweep NarvikSweep;
+
+extern NarvikSweep *narvik_store_begin_sweep(const NarvikPlace *place);
+extern void narvik_store_end_sweep(NarvikSweep *sweep);
+extern const NarvikPlace *narvik_store_sweep_place(const NarvikSweep *sweep);
+extern int	narvik_store_sweep_unseen(const NarvikSweep *sweep);
+extern int64 narvik_store_sweep_passed(const NarvikSweep *sweep);
+extern bool narvik_store_sweep_is_new(const NarvikSweep *sweep);
+extern bool narvik_store_sweep_at_end(const NarvikSweep *sweep);
+extern int64 narvik_store_sweep_skipped(const NarvikSweep *sweep);
 extern void narvik_store_find_expired(NarvikSweep *sweep, TimestampTz now);
+extern void narvik_store_begin_batch(NarvikSweep *sweep);
 extern int64 narvik_store_delete_found(NarvikSweep *sweep, int limit);
+extern int	narvik_store_undo_batch(NarvikSweep *sweep);
+extern int64 narvik_store_leave_row(NarvikSweep *sweep);
 
 #endif							/* NARVIK_STORE_H */

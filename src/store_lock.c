@@ -1,6 +1,7 @@
 /*
  * store_lock.c
- *		The sessions in the table: locking rows before they are changed.
+ *		The sessions in the table: locking users, rows before they are changed,
+ *		and other purges out.
  *
  * What ends or changes sessions works on the newest state, whatever the
  * isolation level: a log-out that misses what was committed since the
@@ -79,6 +80,22 @@ narvik_lock_user_if_free(const text *user_id)
 	if (narvik_max_sessions_per_user == 0)
 		return true;
 	set_user_locktag(&tag, user_id);
+	return LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+/* ---- the purge ---------------------------------------------------------- */
+
+/*
+ * Whether this transaction may purge: at most one does at a time.
+ */
+bool
+narvik_store_become_purger(void)
+{
+	Relation	rel = narvik_relation_open(AccessShareLock);
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, RelationGetRelid(rel), 0, 1);
+	table_close(rel, NoLock);
 	return LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
 }
 

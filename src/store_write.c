@@ -417,10 +417,14 @@ bool
 narvik_store_delete(const unsigned char *id)
 {
 	ItemPointerData tid;
-	Datum		value = PointerGetDatum(&tid);
-	bool		deleted = narvik_lock_session(id, LockTupleExclusive, &tid) &&
-		narvik_run_count(&delete_session, &value, NULL, NARVIK_NEWEST_STATE) > 0;
+	bool		deleted = false;
 
+	if (narvik_lock_session(id, LockTupleExclusive, &tid))
+	{
+		Datum		value = PointerGetDatum(&tid);
+
+		deleted = narvik_run_count(&delete_session, &value, NULL, NARVIK_NEWEST_STATE) > 0;
+	}
 	narvik_identity_session_ended(id);
 	return deleted;
 }

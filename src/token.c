@@ -179,7 +179,6 @@ narvik_id_text(const unsigned char *id)
 Datum
 narvik_generate_token(PG_FUNCTION_ARGS)
 {
-	(void) fcinfo;
 	PG_RETURN_TEXT_P(narvik_new_token());
 }
 

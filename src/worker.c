@@ -8,6 +8,8 @@
  * other.  A worker stays for two seconds or so; in between nobody of us is in
  * any database, and DROP DATABASE and CREATE DATABASE ... TEMPLATE go through.
  *
+ * What they tell each other is in shared memory; stats.c has it, and its lock.
+ *
  * The launcher must never exit with 0: the postmaster would take it for done
  * and not start it again.  It starts when recovery is over, so a standby has
  * none until it is promoted.
@@ -30,6 +32,7 @@
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/proc.h"
+#include "storage/procarray.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
@@ -44,13 +47,19 @@
 #define LAUNCHER_RESTART_S	5
 
 /*
- * A worker that is not done by now waits for a lock on its database, which
- * somebody copies or drops.  It is sent home and comes back later.
+ * A worker that is not connected by now waits for a lock on its database,
+ * which somebody copies or drops.  It is terminated, and another one tries
+ * again later.
  */
-#define WORKER_PATIENCE_MS	10000
+#define CONNECT_MS	10000
+
+/* A visit has bounds of its own; a worker that is still there now is stuck. */
+#define STUCK_MS	60000
 
 PGDLLEXPORT void narvik_launcher_main(Datum main_arg);
 PGDLLEXPORT void narvik_purge_worker_main(Datum main_arg);
+
+static const char *const purge_is_off = gettext_noop("\"narvik.purge\" is off");
 
 static bool purge = true;
 static int	purge_interval = SECS_PER_MINUTE;	/* seconds */
@@ -122,12 +131,17 @@ apply_settings(void)
 		{"default_transaction_deferrable", "off"},
 		{"lock_timeout", "1s"}, /* other databases wait, too */
 		{"idle_in_transaction_session_timeout", "0"},
+		{"idle_session_timeout", "0"},
+		{"statement_timeout", "0"},
+		{"transaction_timeout", "0"},	/* since 17 */
 		{"plan_cache_mode", "auto"},
-		{"enable_tidscan", "on"}
+		{"enable_tidscan", "on"},
+		{"jit", "off"}			/* foreign keys and triggers are small queries */
 	};
 
 	for (int i = 0; i < (int) lengthof(settings); i++)
-		SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET, PGC_S_OVERRIDE);
+		if (GetConfigOption(settings[i][0], true, false) != NULL)
+			SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET, PGC_S_OVERRIDE);
 }
 
 /*
@@ -142,7 +156,10 @@ narvik_purge_worker_main(Datum main_arg)
 											  InvalidOid, 0);
 	apply_settings();
 	if (!purge)
+	{
+		narvik_leave_visit(_(purge_is_off));
 		proc_exit(0);
+	}
 
 	PG_TRY();
 	{
@@ -159,9 +176,11 @@ narvik_purge_worker_main(Datum main_arg)
 		FlushErrorState();
 		AbortCurrentTransaction();
 		narvik_report_purge_error(error->message);
+		narvik_leave_visit(NULL);
 		proc_exit(1);
 	}
 	PG_END_TRY();
+	narvik_leave_visit(NULL);
 	proc_exit(0);
 }
 
@@ -203,27 +222,51 @@ list_databases(List **all, List **visited)
 }
 
 static void
-wait_on_latch(long timeout_ms)
+wait_on_latch(long timeout_ms, uint32 wait_event)
 {
 	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-					 timeout_ms, PG_WAIT_EXTENSION);
+					 timeout_ms, wait_event);
 	ResetLatch(MyLatch);
 	CHECK_FOR_INTERRUPTS();
 }
 
-static void
+/* A process has its database once it has the lock on it. */
+static bool
+is_connected(pid_t pid)
+{
+	PGPROC	   *proc = BackendPidGetProc(pid);
+
+	return proc != NULL && OidIsValid(proc->databaseId);
+}
+
+/*
+ * Wait until the worker is gone, and see to it that it goes.  False if it never
+ * got into its database.
+ */
+static bool
 wait_for_worker(BackgroundWorkerHandle *worker)
 {
-	int64		patient_until = narvik_steady_ms() + WORKER_PATIENCE_MS;
+	static uint32 wait_event = 0;
+	int64		began_at = narvik_steady_ms();
+	bool		connected = false;
+	bool		gave_up = false;
 	pid_t		pid;
+	BgwHandleStatus status;
 
-	while (GetBackgroundWorkerPid(worker, &pid) != BGWH_STOPPED)
+	while ((status = GetBackgroundWorkerPid(worker, &pid)) != BGWH_STOPPED)
 	{
-		if (narvik_steady_ms() >= patient_until)
+		int64		ms = narvik_steady_ms() - began_at;
+
+		connected = connected || (status == BGWH_STARTED && is_connected(pid));
+		if (ms >= (connected ? STUCK_MS : CONNECT_MS))
+		{
+			gave_up = !connected;
 			TerminateBackgroundWorker(worker);
+		}
 		/* The postmaster sets our latch when the worker ends. */
-		wait_on_latch(1000);
+		wait_on_latch(1000, narvik_wait_event(&wait_event, "NarvikPurgeWorker"));
 	}
+	return !gave_up;
 }
 
 /*
@@ -231,22 +274,68 @@ wait_for_worker(BackgroundWorkerHandle *worker)
  * background worker slot is free.
  */
 static bool
-visit(Oid database)
+visit(Oid database, bool *more)
 {
 	BackgroundWorker process;
 	BackgroundWorkerHandle *worker;
+	bool		connected;
 
 	describe_process(&process, "narvik purge worker", "narvik_purge_worker_main");
 	process.bgw_flags |= NARVIK_BGWORKER_INTERRUPTIBLE;
 	process.bgw_restart_time = BGW_NEVER_RESTART;
 	process.bgw_main_arg = ObjectIdGetDatum(database);
 	process.bgw_notify_pid = MyProcPid;
+	narvik_begin_visit(database);
 	if (!RegisterDynamicBackgroundWorker(&process, &worker))
 		return false;
 
-	wait_for_worker(worker);
+	connected = wait_for_worker(worker);
 	pfree(worker);
+	*more = narvik_end_visit(database, connected ?
+							 _("the purge worker ended without a report") :
+							 _("the purge worker could not connect to the database"));
 	return true;
+}
+
+/* In the log only once, until one was free again. */
+static void
+report_no_slot(bool log)
+{
+	const char *message = gettext_noop("no background worker slot is free to purge expired sessions");
+
+	if (log)
+		ereport(LOG,
+				(errmsg_internal("%s", _(message)),
+				 errhint("You might need to increase \"max_worker_processes\".")));
+	narvik_report_purge_error_everywhere(_(message));
+}
+
+/*
+ * Visit databases one after the other.  Returns those that have more to purge,
+ * none if there is no slot for a worker.
+ */
+static List *
+visit_each(List *databases)
+{
+	static bool had_slot = true;
+	List	   *unfinished = NIL;
+	ListCell   *cell;
+
+	foreach(cell, databases)
+	{
+		bool		more;
+
+		if (!visit(lfirst_oid(cell), &more))
+		{
+			report_no_slot(had_slot);
+			had_slot = false;
+			return NIL;
+		}
+		had_slot = true;
+		if (more)
+			unfinished = lappend_oid(unfinished, lfirst_oid(cell));
+	}
+	return unfinished;
 }
 
 /*
@@ -256,11 +345,9 @@ visit(Oid database)
 static void
 make_round(int64 until_ms)
 {
-	static bool complained = false;
 	List	   *counted;
 	List	   *all;
 	List	   *visited;
-	bool		time_is_over = false;
 
 	/* In this order: a database can be new, and counted, after the list. */
 	counted = narvik_counted_databases();
@@ -268,41 +355,28 @@ make_round(int64 until_ms)
 	narvik_forget_databases(list_difference_oid(counted, all));
 
 	pgstat_report_activity(STATE_RUNNING, "visiting databases");
-	while (visited != NIL && !ConfigReloadPending && !time_is_over)
-	{
-		List	   *unfinished = NIL;
-		ListCell   *cell;
-
-		foreach(cell, visited)
-		{
-			if (!visit(lfirst_oid(cell)))
-			{
-				if (!complained)
-					ereport(LOG,
-							(errmsg("no background worker slot is free to purge expired sessions"),
-							 errhint("You might need to increase \"max_worker_processes\".")));
-				complained = true;
-				unfinished = NIL;
-				break;
-			}
-			complained = false;
-			if (narvik_take_more_to_purge(lfirst_oid(cell)))
-				unfinished = lappend_oid(unfinished, lfirst_oid(cell));
-		}
-		visited = unfinished;
-		time_is_over = narvik_steady_ms() >= until_ms;
-	}
+	do
+		visited = visit_each(visited);
+	while (visited != NIL && !ConfigReloadPending && narvik_steady_ms() < until_ms);
 	pgstat_report_activity(STATE_IDLE, NULL);
+}
+
+static void
+say_launcher_is_gone(int code, Datum arg)
+{
+	narvik_set_launcher(0);
 }
 
 void
 narvik_launcher_main(Datum main_arg)
 {
 	MemoryContext round_context;
+	uint32		wait_event = 0;
 
-	(void) main_arg;
 	handle_signals();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+	before_shmem_exit(say_launcher_is_gone, (Datum) 0);
+	narvik_set_launcher(MyProcPid);
 	ereport(LOG, (errmsg("narvik launcher started")));
 
 	round_context = AllocSetContextCreate(TopMemoryContext, "narvik launcher",
@@ -317,6 +391,8 @@ narvik_launcher_main(Datum main_arg)
 			make_round(round_began_at + purge_interval * INT64CONST(1000));
 			MemoryContextReset(round_context);
 		}
+		else
+			narvik_report_purge_error_everywhere(_(purge_is_off));
 
 		/* Until the interval is over, or a reload tells us to look again. */
 		for (;;)
@@ -332,7 +408,8 @@ narvik_launcher_main(Datum main_arg)
 			}
 			if (ms <= 0)
 				break;
-			wait_on_latch((long) ms);
+			wait_on_latch((long) ms,
+						  narvik_wait_event(&wait_event, "NarvikLauncherMain"));
 		}
 	}
 }

@@ -76,21 +76,20 @@ sub check_restored
 {
 	my ($db, $node, $restored, $how, @tokens) = @_;
 
-	is($node->safe_psql($restored, $all_rows),
+	is( $node->safe_psql($restored, $all_rows),
 		$source->safe_psql($db, $all_rows),
 		"$how: every row is back, column by column");
-	is($node->safe_psql($restored, $all_grants),
+	is( $node->safe_psql($restored, $all_grants),
 		$source->safe_psql($db, $all_grants),
 		"$how: the same roles may call the same functions");
 	foreach my $token (@tokens)
 	{
 		my $answer = $node->safe_psql($restored, sprintf($describe, $token));
 		isnt($answer, '', "$how: a token is valid");
-		is($answer, $source->safe_psql($db, sprintf($describe, $token)),
+		is( $answer, $source->safe_psql($db, sprintf($describe, $token)),
 			"$how: its session has the same user, data and times");
 	}
-	is( $node->safe_psql(
-			$restored, q{SELECT count(*) FROM narvik_validate_session('expired')}),
+	is( $node->safe_psql($restored, q{SELECT count(*) FROM narvik_validate_session('expired')}),
 		'0',
 		"$how: an expired session stays expired");
 
@@ -115,7 +114,8 @@ sub check_restored
 			FROM narvik_sessions}),
 		't',
 		"$how: the numbering goes on where it stood");
-	is( $node->psql($restored, 'TABLE narvik_sessions', connstr => $app,
+	is( $node->psql(
+			$restored, 'TABLE narvik_sessions', connstr => $app,
 			stderr => \my $ignored),
 		3,
 		"$how: the application role still cannot read the table");
@@ -153,10 +153,11 @@ foreach my $db ('plain_schema', 'own_schema')
 			  : ('psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-f', "$dir/$format", '-d');
 
 			$node->safe_psql('postgres', "CREATE DATABASE $restored TEMPLATE template0");
-			$node->safe_psql('postgres',
+			$node->safe_psql(
+				'postgres',
 				"ALTER DATABASE $restored SET search_path = auth, public");
 			$node->command_ok(
-				[ @restore, $node->connstr($restored),
+				[   @restore, $node->connstr($restored),
 					$format eq 'custom' ? "$dir/custom" : () ],
 				"$how: restored without an error");
 			check_restored($db, $node, $restored, $how, @tokens);
@@ -165,7 +166,7 @@ foreach my $db ('plain_schema', 'own_schema')
 
 	# With the database and its settings, as a move to another server is done.
 	$other->command_ok(
-		[ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-d', $other->connstr('postgres'),
+		[   'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-d', $other->connstr('postgres'),
 			'-f', "$dir/create.sql" ],
 		"$db --create into other: restored without an error");
 	check_restored($db, $other, $db, "$db --create into other", @tokens);

@@ -17,7 +17,8 @@ $node->safe_psql('postgres', 'CREATE EXTENSION narvik CASCADE; CREATE EXTENSION 
 sub valid
 {
 	my ($token) = @_;
-	return $node->safe_psql('postgres',
+	return $node->safe_psql(
+		'postgres',
 		"SELECT user_id FROM narvik_validate_session('$token')");
 }
 
@@ -29,10 +30,12 @@ my @tokens = split /\n/, $node->safe_psql(
 is(scalar @tokens, 2000, 'sessions made');
 
 my $revoked = shift @tokens;
-$node->safe_psql('postgres',
+$node->safe_psql(
+	'postgres',
 	"SELECT narvik_invalidate_session(narvik_session_id('$revoked'))");
 my $old = shift @tokens;
-my $new = $node->safe_psql('postgres',
+my $new = $node->safe_psql(
+	'postgres',
 	"SELECT token FROM narvik_rotate_session('$old')");
 $node->safe_psql(
 	'postgres', q{
@@ -58,15 +61,13 @@ $node->start;
 ok( $node->log_contains('automatic recovery in progress', $log_start),
 	'the server recovered from a crash');
 
-is($node->safe_psql('postgres', 'TABLE narvik_sessions ORDER BY seq'),
+is( $node->safe_psql('postgres', 'TABLE narvik_sessions ORDER BY seq'),
 	$before, 'every committed row is back and no other');
 
 # Validation goes through the hash index: each token is found by it alone.
 my $found = $node->safe_psql(
 	'postgres',
-	"SELECT count(*) FROM unnest(ARRAY["
-	  . join(',', map { "'$_'" } @tokens)
-	  . "]) AS t, narvik_validate_session(t)");
+	"SELECT count(*) FROM unnest(ARRAY[" . join(',', map { "'$_'" } @tokens) . "]) AS t, narvik_validate_session(t)");
 is($found, scalar @tokens, 'every session is found through the hash index');
 
 is(valid($revoked), '', 'a revoked session stays dead');
@@ -98,12 +99,12 @@ is( $node->safe_psql(
 # The hash index still refuses a second row with the same id.  The statement fails
 # and is logged, so the token must not stand in it.
 my $id = sha256_hex($tokens[2]);
-my ($rc, $out, $err) = $node->psql('postgres',
+my ($rc, $out, $err) = $node->psql(
+	'postgres',
 	"\\set VERBOSITY sqlstate\nSELECT narvik_save_session('$id', 'x', now() + interval '1 day')");
 like($err, qr/ERROR:\s+23505/, 'an id that was saved before the crash is refused');
 
-is( $node->safe_psql(
-		'postgres', q{SELECT count(*) FROM narvik_create_session('late') AS s, narvik_sessions}),
+is( $node->safe_psql('postgres', q{SELECT count(*) FROM narvik_create_session('late') AS s, narvik_sessions}),
 	scalar(split /\n/, $before),
 	'a new session can be made');
 is( $node->safe_psql('postgres', 'SELECT count(*) = count(DISTINCT seq) FROM narvik_sessions'),

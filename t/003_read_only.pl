@@ -37,10 +37,8 @@ my %mutating = (
 	narvik_delete_sessions_for_user => q{narvik_delete_sessions_for_user('alice')},
 	narvik_delete_all_expired_sessions => q{narvik_delete_all_expired_sessions()},
 	narvik_update_session_data => q{narvik_update_session_data(narvik_session_id('fresh'), '{"a": 1}')},
-	narvik_save_session =>
-	  q{narvik_save_session(narvik_session_id('new'), 'bob', now() + interval '1 day')},
-	narvik_update_session_expiry =>
-	  q{narvik_update_session_expiry(narvik_session_id('fresh'), now() + interval '1 day')},
+	narvik_save_session => q{narvik_save_session(narvik_session_id('new'), 'bob', now() + interval '1 day')},
+	narvik_update_session_expiry => q{narvik_update_session_expiry(narvik_session_id('fresh'), now() + interval '1 day')},
 	narvik_delete_session => q{narvik_delete_session(narvik_session_id('fresh'))},
 	narvik_link_users => q{narvik_link_users('people')},
 	narvik_unlink_users => q{narvik_unlink_users()},
@@ -64,8 +62,7 @@ is( $primary->safe_psql(
 sub sqlstate
 {
 	my ($node, $begin, $call) = @_;
-	my ($rc, $out, $err) =
-	  $node->psql('postgres', "\\set VERBOSITY sqlstate\n$begin;\nSELECT $call;");
+	my ($rc, $out, $err) = $node->psql('postgres', "\\set VERBOSITY sqlstate\n$begin;\nSELECT $call;");
 	return $err =~ /ERROR:\s+(\w{5})/ ? $1 : "no error, answer '$out'";
 }
 
@@ -117,15 +114,15 @@ foreach my $begin (
 	'SET default_transaction_read_only = on; BEGIN',
 	'BEGIN; SET LOCAL transaction_read_only = on')
 {
-	is( output($primary,
+	is( output(
+			$primary,
 			"$begin; $answers SELECT pg_current_xact_id_if_assigned() IS NULL; COMMIT"),
 		"$expected\nt",
 		"$begin: answers, unextended, and takes no transaction id");
-	is(sqlstate($primary, $begin, $mutating{$_}), '25006', "$begin: $_ refuses")
-	  foreach sort keys %mutating;
+	is(sqlstate($primary, $begin, $mutating{$_}), '25006', "$begin: $_ refuses") foreach sort keys %mutating;
 }
 
-is($primary->safe_psql('postgres', $rows),
+is( $primary->safe_psql('postgres', $rows),
 	$rows_before, 'no row was written, locked or deleted');
 is(pages(), $pages_before, 'no page of the table or of its indexes was changed');
 
@@ -150,23 +147,25 @@ $standby->start;
 $primary->wait_for_catchup($standby, 'replay', $primary->lsn('insert'));
 
 my $log_start = -s $standby->logfile;
-is(output($standby, $answers),
+is( output($standby, $answers),
 	$expected, 'a hot standby answers, unextended');
-is( output($standby,
+is( output(
+		$standby,
 		"BEGIN ISOLATION LEVEL REPEATABLE READ; $answers COMMIT"),
 	$expected,
 	'and under REPEATABLE READ');
-ok(!$standby->log_contains('(ERROR|WARNING|FATAL|PANIC):', $log_start),
+ok( !$standby->log_contains('(ERROR|WARNING|FATAL|PANIC):', $log_start),
 	'without an error in its log');
-is(sqlstate($standby, 'BEGIN', $mutating{$_}), '25006', "hot standby: $_ refuses")
-  foreach sort keys %mutating;
+is(sqlstate($standby, 'BEGIN', $mutating{$_}), '25006', "hot standby: $_ refuses") foreach sort keys %mutating;
 like(
-	$standby->safe_psql('postgres',
+	$standby->safe_psql(
+		'postgres',
 		q{SELECT narvik_create_cookie(narvik_generate_token())}),
 	qr/^narvik_session=[a-z2-7]{32}; /,
 	'tokens and cookies can be made on a hot standby');
 
-$primary->safe_psql('postgres',
+$primary->safe_psql(
+	'postgres',
 	q{SELECT narvik_invalidate_session(narvik_session_id('fresh'))});
 $primary->wait_for_catchup($standby, 'replay', $primary->lsn('insert'));
 is( $standby->safe_psql('postgres', q{SELECT count(*) FROM narvik_validate_session('fresh')}),
@@ -179,8 +178,7 @@ is( $open->query_safe(q{SELECT extended FROM narvik_validate_session('due')}),
 $standby->promote;
 is( $open->query_safe(q{SELECT extended FROM narvik_validate_session('due')}),
 	't', 'after promotion it does, in the same connection');
-is( $open->query_safe(
-		q{SELECT count(*) FROM narvik_validate_session('expired')}),
+is( $open->query_safe(q{SELECT count(*) FROM narvik_validate_session('expired')}),
 	'0',
 	'and the expired session is no more valid than before');
 is( $open->query_safe(q{SELECT count(*) FROM narvik_sessions}),

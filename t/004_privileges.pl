@@ -46,8 +46,7 @@ sub as
 	my ($role, $sql, $options) = @_;
 	my $connstr = $node->connstr('postgres') . " user=$role";
 	$connstr .= " options='$options'" if defined $options;
-	my ($rc, $out, $err) =
-	  $node->psql('postgres', "\\set VERBOSITY sqlstate\n$sql", connstr => $connstr);
+	my ($rc, $out, $err) = $node->psql('postgres', "\\set VERBOSITY sqlstate\n$sql", connstr => $connstr);
 	return $1 if $err =~ /ERROR:\s+(\w{5})\b/;
 	return "failed: $err" if $rc != 0;
 	return $out;
@@ -93,12 +92,12 @@ my @calls = (
 	[ "public.narvik_session_id('token-a')", $id{a} ],
 	[ "public.narvik_cookie_name()", 'narvik_session' ],
 	[ "public.narvik_read_cookie('narvik_session=t')", 't' ],
-	[ "public.narvik_create_blank_cookie()",
+	[   "public.narvik_create_blank_cookie()",
 		'narvik_session=; Max-Age=0; Path=/; SameSite=Lax; Secure; HttpOnly' ],
 	[ "users, id_column, whole FROM public.narvik_linked_users()", 'people|id|t' ],
 	[ "created FROM public.narvik_stats()", '' ],
 	[ "public.narvik_reset_stats()", '' ],
-	[ "public.narvik_create_cookie('t')",
+	[   "public.narvik_create_cookie('t')",
 		'narvik_session=t; Max-Age=2592000; Path=/; SameSite=Lax; Secure; HttpOnly' ]);
 
 # These do what the caller may do by itself, so EXECUTE alone gives nothing.  The
@@ -118,7 +117,8 @@ sub every_call_works
 	seed();
 	my $sql = "SET client_min_messages = warning;\n" . ($before // '');
 	$sql .= "\\echo == $_\nSELECT $calls[$_]->[0];\n" foreach 0 .. $#calls;
-	my ($rc, $out, $err) = $node->psql('postgres', $sql,
+	my ($rc, $out, $err) = $node->psql(
+		'postgres', $sql,
 		connstr => $node->connstr('postgres') . ' user=app',
 		on_error_stop => 0);
 	my (undef, @answers) = split(/^== \d+\n?/m, $out);
@@ -144,17 +144,18 @@ is( $node->safe_psql(
 		WHERE EXISTS (SELECT FROM aclexplode(coalesce(proacl, acldefault('f', proowner)))
 					  WHERE grantee = 0 AND privilege_type = 'EXECUTE')
 		ORDER BY proname COLLATE "C"}),
-	join("\n", qw(narvik_cookie_name narvik_create_blank_cookie narvik_create_cookie
+	join(
+		"\n", qw(narvik_cookie_name narvik_create_blank_cookie narvik_create_cookie
 		  narvik_current_session_id narvik_current_user_id narvik_generate_token narvik_read_cookie narvik_session_id)),
 	'PUBLIC may call the functions that touch no session, and no other');
 
 every_call_works('application role');
 
 $node->safe_psql('postgres', 'CREATE TABLE workshop.own (id text PRIMARY KEY); ALTER TABLE workshop.own OWNER TO app');
-is(as('app', "SELECT $_->[0]"), $_->[1], "with EXECUTE alone: $_->[0]")
-  foreach @administration;
+is(as('app', "SELECT $_->[0]"), $_->[1], "with EXECUTE alone: $_->[0]") foreach @administration;
 {
-	my ($rc, $out, $err) = $node->psql('postgres', q{
+	my ($rc, $out, $err) = $node->psql(
+		'postgres', q{
 		\set VERBOSITY sqlstate
 		BEGIN;
 		SELECT narvik_unlink_users();
@@ -163,7 +164,9 @@ is(as('app', "SELECT $_->[0]"), $_->[1], "with EXECUTE alone: $_->[0]")
 	like($err, qr/ERROR:  42501/, 'nor a link to a table of its own');
 }
 
-foreach (split /\n/, $node->safe_psql(
+foreach (
+	split /\n/,
+	$node->safe_psql(
 		'postgres', q{
 		SELECT proname, 'SELECT ' || proname || '(' ||
 			   coalesce((SELECT string_agg('NULL::' || replace(format_type(t, NULL), 'anyelement', 'int'), ', ' ORDER BY n)
@@ -221,12 +224,14 @@ is( $node->safe_psql(
 
 # -- settings
 
-my @settings = split /\n/, $node->safe_psql('postgres',
+my @settings = split /\n/, $node->safe_psql(
+	'postgres',
 	q{SELECT narvik_cookie_name() \g /dev/null
 	SELECT name FROM pg_settings WHERE name LIKE 'narvik.%' ORDER BY name COLLATE "C"});
 is( join(' ', grep { !/^narvik\.purge/ } @settings),
-	join(' ', map { "narvik.$_" }
-		  qw(cookie_domain cookie_expires_in cookie_name cookie_partitioned cookie_path
+	join(
+		' ',
+		map { "narvik.$_" } qw(cookie_domain cookie_expires_in cookie_name cookie_partitioned cookie_path
 		  cookie_same_site cookie_secure max_sessions_per_user session_expires_in
 		  session_max_age)),
 	'the settings are the ones of the manual');
@@ -240,14 +245,15 @@ foreach my $name (@settings)
 {
 	my $load = "SELECT narvik_cookie_name() \\g /dev/null\n";
 	my $value = $node->safe_psql('postgres', "$load SHOW $name");
-	is(as('app', "$load SET $name = '$value'"), '42501',
+	is( as('app', "$load SET $name = '$value'"), '42501',
 		"the application role may not set $name");
-	is(as('app', "$load SELECT set_config('$name', '$value', true)"), '42501',
+	is( as('app', "$load SELECT set_config('$name', '$value', true)"), '42501',
 		"nor with set_config");
 }
-is( as('app', 'SELECT narvik_cookie_name() \g /dev/null
+is( as( 'app', 'SELECT narvik_cookie_name() \g /dev/null
 		SET narvik.no_such_setting = 1'),
-	'42602', 'a misspelt setting is refused');
+	'42602',
+	'a misspelt setting is refused');
 
 # Whatever is tried, the session lives as long as the superuser said.  Before
 # the library is loaded a setting is a mere placeholder that anybody may set.
@@ -264,18 +270,17 @@ foreach my $try (
 	[ 'ALTER DATABASE', "ALTER DATABASE postgres SET $name = '300d'; \\c\n" ])
 {
 	my ($how, $sql) = @$try;
-	my ($rc, $out, $err) = $node->psql('postgres', "$sql\n$lived",
+	my ($rc, $out, $err) = $node->psql(
+		'postgres', "$sql\n$lived",
 		connstr => $node->connstr('postgres') . ' user=app', on_error_stop => 0);
 	# Within a transaction the refusal ends it and no session is made at all.
-	ok($out eq '30 days' || ($out eq '' && $err =~ /permission denied/),
-		"$how does not lengthen a session")
-	  or diag("answer '$out', error '$err'");
+	ok( $out eq '30 days' || ($out eq '' && $err =~ /permission denied/),
+		"$how does not lengthen a session") or diag("answer '$out', error '$err'");
 }
 {
 	my $made = as('app', $lived, "-c $name=300d");
-	ok($made eq '30 days' || $made =~ /permission denied/,
-		'connection options do not lengthen a session')
-	  or diag($made);
+	ok( $made eq '30 days' || $made =~ /permission denied/,
+		'connection options do not lengthen a session') or diag($made);
 
 	foreach my $loaded ('', $load)
 	{
@@ -285,9 +290,8 @@ foreach my $try (
 			AS \$\$ SELECT expires_at - created_at FROM narvik_create_session('mallory') \$\$;
 			SELECT workshop.longer()},
 			connstr => $node->connstr('postgres') . ' user=app', on_error_stop => 0);
-		ok($out eq '30 days' || $out eq '',
-			'a function with a SET clause does not lengthen a session')
-		  or diag("answer '$out', error '$err'");
+		ok( $out eq '30 days' || $out eq '',
+			'a function with a SET clause does not lengthen a session') or diag("answer '$out', error '$err'");
 		$node->safe_psql('postgres', 'DROP FUNCTION IF EXISTS workshop.longer()');
 	}
 }
@@ -298,7 +302,7 @@ is( $node->safe_psql('postgres', 'SELECT count(*) FROM pg_db_role_setting'),
 $node->safe_psql('postgres', "ALTER ROLE app SET $name = '7d'");
 is(as('app', $lived), '7 days', 'what a superuser sets for a role holds');
 $node->safe_psql('postgres', "ALTER ROLE app RESET $name");
-is($node->safe_psql('postgres', "SET $name = '300d'; $lived"),
+is( $node->safe_psql('postgres', "SET $name = '300d'; $lived"),
 	'300 days', 'a superuser may set it before the library is loaded');
 
 # -- the caller stays the caller
@@ -355,10 +359,10 @@ foreach my $call (@failing)
 		COMMIT;
 		TABLE narvik_sessions;",
 		connstr => $node->connstr('postgres') . ' user=app', on_error_stop => 0);
-	$out =~ s/^(alice|\(.*\))\n//mg;	# what validation answered
+	$out =~ s/^(alice|\(.*\))\n//mg;                             # what validation answered
 	is($out, "$caller\n$caller", "the caller is itself again after an error in: $call");
-	my $may_fail = $call =~ /narvik_(validate|authenticate)/;	# validation answers without the write
-	is(join(' ', $err =~ /(?:ERROR|WARNING):\s+(\w{5})/g), $may_fail ? 'RF000 42501' : 'RF000 RF000 42501',
+	my $may_fail = $call =~ /narvik_(validate|authenticate)/;    # validation answers without the write
+	is( join(' ', $err =~ /(?:ERROR|WARNING):\s+(\w{5})/g), $may_fail ? 'RF000 42501' : 'RF000 RF000 42501',
 		'the error was raised by the trigger');
 }
 
@@ -368,7 +372,7 @@ $node->safe_psql('postgres', 'ALTER TABLE narvik_sessions DISABLE TRIGGER refuse
 seed();
 foreach my $call (@calls)
 {
-	is(as('app', "BEGIN;\nSELECT $call->[0] \\g /dev/null\n$identity ROLLBACK"), $caller,
+	is( as('app', "BEGIN;\nSELECT $call->[0] \\g /dev/null\n$identity ROLLBACK"), $caller,
 		"the caller is itself again after: $call->[0]");
 }
 
@@ -390,7 +394,7 @@ foreach my $call (@calls)
 	$open->query_safe('ROLLBACK');
 	$open->quit;
 }
-is(as('app', qq{
+is( as( 'app', qq{
 	DO \$\$
 	DECLARE call text;
 	BEGIN
@@ -407,7 +411,9 @@ is(as('app', qq{
 			END;
 		END LOOP;
 	END \$\$;
-	$identity}), $caller, 'the caller is itself again after errors caught in PL/pgSQL');
+	$identity}),
+	$caller,
+	'the caller is itself again after errors caught in PL/pgSQL');
 
 # Writing is done as the table's owner, not as a superuser and not as the caller.
 $node->safe_psql(
@@ -438,9 +444,11 @@ $node->safe_psql('postgres', 'DROP TRIGGER note ON narvik_sessions');
 
 $node->safe_psql('postgres', 'ALTER TABLE narvik_sessions ENABLE ROW LEVEL SECURITY');
 every_call_works('row-level security on the table');
-every_call_works('row-level security on the table, row_security off',
+every_call_works(
+	'row-level security on the table, row_security off',
 	"SET row_security = off;\n");
-$node->safe_psql('postgres', 'ALTER TABLE narvik_sessions FORCE ROW LEVEL SECURITY;
+$node->safe_psql(
+	'postgres', 'ALTER TABLE narvik_sessions FORCE ROW LEVEL SECURITY;
 	CREATE POLICY all_rows ON narvik_sessions TO keeper USING (true)');
 every_call_works('forced row-level security with a policy for the owner');
 
@@ -460,9 +468,8 @@ foreach my $call (
 {
 	my ($sql, $works) = @$call;
 	my $answer = as('app', "BEGIN; $sql; ROLLBACK");
-	ok($answer eq $works || $answer =~ /^[0-9A-Z]{5}$/,
-		"forced row-level security without a policy: works or refuses: $sql")
-	  or diag("answered '$answer'");
+	ok( $answer eq $works || $answer =~ /^[0-9A-Z]{5}$/,
+		"forced row-level security without a policy: works or refuses: $sql") or diag("answered '$answer'");
 }
 $node->safe_psql(
 	'postgres', q{
@@ -539,7 +546,8 @@ $node->safe_psql(
 	GRANT SELECT ON narvik_sessions_shape TO PUBLIC;
 	ALTER ROLE app SET narvik.max_sessions_per_user = 100;
 	ALTER ROLE app SET narvik.session_max_age = '300d'});
-my ($rc, $out, $err) = $node->psql('postgres',
+my ($rc, $out, $err) = $node->psql(
+	'postgres',
 	"$traps SELECT 'a'::pg_catalog.text || 'b'::pg_catalog.text",
 	connstr => $node->connstr('postgres') . ' user=app');
 like($err, qr/sprung as app/, 'a trap can be sprung');

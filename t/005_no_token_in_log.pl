@@ -53,13 +53,15 @@ $session->query_safe(
 	INSERT INTO made SELECT narvik_generate_token() FROM generate_series(1, 20);
 	CREATE TEMP TABLE saved AS SELECT token FROM made OFFSET 200;
 });
-$session->query_safe(q{SELECT count(narvik_save_session(narvik_session_id(token), 'saved',
+$session->query_safe(
+	q{SELECT count(narvik_save_session(narvik_session_id(token), 'saved',
 	now() + interval '10 days')) FROM saved});
-is($session->query_safe('SELECT count(extended) FROM made, narvik_validate_session(token)'),
+is( $session->query_safe('SELECT count(extended) FROM made, narvik_validate_session(token)'),
 	'220', 'sessions made');
-is($session->query_safe('SELECT count(*) FROM made, narvik_validate_session(token) WHERE extended'),
+is( $session->query_safe('SELECT count(*) FROM made, narvik_validate_session(token) WHERE extended'),
 	'0', 'saved ones were extended');
-$session->query_safe(q{SELECT count(narvik_create_cookie(token)), count(narvik_create_cookie(token, '1 hour')),
+$session->query_safe(
+	q{SELECT count(narvik_create_cookie(token)), count(narvik_create_cookie(token, '1 hour')),
 	count(narvik_read_cookie('a=b; narvik_session=' || token)) FROM made});
 $session->query_safe(q{SELECT count(narvik_update_session_data(narvik_session_id(token), '{"k": 1}')) FROM made});
 $session->query_safe(q{SELECT count(narvik_update_session_expiry(narvik_session_id(token), now() + interval '9 days')) FROM made});
@@ -69,7 +71,8 @@ is( $session->query_safe(
 		q{WITH new AS MATERIALIZED (SELECT r.token FROM made, narvik_rotate_session(token) AS r),
 			   kept AS (INSERT INTO made SELECT token FROM new RETURNING 1)
 		  SELECT count(*) FROM kept}),
-	'220', 'sessions rotated');
+	'220',
+	'sessions rotated');
 
 # -- errors, with a token in every argument that is a text
 
@@ -104,7 +107,7 @@ foreach (@wrong)
 	my ($call, $refused) = @$_;
 	# A live session's, so that an id is there to collide with.
 	$session->query("SELECT $call FROM (SELECT token FROM made OFFSET 220 LIMIT 1) AS m");
-	is($session->{stderr} =~ /ERROR:/ ? 1 : 0,
+	is( $session->{stderr} =~ /ERROR:/ ? 1 : 0,
 		$refused, ($refused ? 'refused: ' : 'not an error: ') . $call);
 	$session->{stderr} = '';
 }
@@ -113,7 +116,8 @@ foreach (@wrong)
 $node->safe_psql(
 	'postgres', q{
 	ALTER TABLE narvik_sessions ADD CONSTRAINT no_mallory CHECK (user_id <> 'mallory')});
-$session->query(q{SELECT narvik_save_session(narvik_session_id(token || 'x'), 'mallory', now() + interval '1 day')
+$session->query(
+	q{SELECT narvik_save_session(narvik_session_id(token || 'x'), 'mallory', now() + interval '1 day')
 	FROM made LIMIT 1});
 like($session->{stderr}, qr/no_mallory/, 'a constraint refuses a row');
 $session->{stderr} = '';
@@ -124,12 +128,15 @@ $session->{stderr} = '';
 
 my $holder = $node->background_psql('postgres');
 $holder->query_safe('BEGIN; SELECT count(*) FROM (SELECT FROM narvik_sessions FOR UPDATE) AS s');
-$session->query_until(qr/waits/,
+$session->query_until(
+	qr/waits/,
 	"\\echo waits\nSELECT count(*) FROM (SELECT token FROM made OFFSET 221 LIMIT 1) AS m, narvik_rotate_session(token);\n");
-$node->poll_query_until('postgres',
-	q{SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%narvik_rotate_session%'})
-  or die 'the call does not wait';
-my $seen_waiting = $node->safe_psql('postgres',
+$node->poll_query_until(
+	'postgres',
+	q{SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%narvik_rotate_session%'}
+) or die 'the call does not wait';
+my $seen_waiting = $node->safe_psql(
+	'postgres',
 	'SELECT a::text FROM pg_stat_activity AS a; SELECT l::text FROM pg_locks AS l');
 $node->wait_for_log(qr/still waiting for ShareLock/);
 $holder->query_safe('COMMIT');
@@ -140,7 +147,8 @@ $session->query_safe('SELECT 1');
 
 is( $session->query_safe(
 		q{SELECT count(narvik_invalidate_session(narvik_session_id(token))) FROM (SELECT token FROM made OFFSET 400) AS m}),
-	'40', 'sessions revoked');
+	'40',
+	'sessions revoked');
 my $seen = $node->safe_psql(
 	'postgres', q{
 	SELECT a::text FROM pg_stat_activity AS a;
@@ -191,7 +199,8 @@ is(tokens_in($seen_waiting), 0, 'no token in pg_stat_activity or pg_locks while 
 
 my $log = slurp_file($node->logfile);
 is(tokens_in($log), 0, 'no token in the log');
-like($log, qr/Query Text: (?!SELECT count)[^\n]*narvik_sessions/,
+like(
+	$log, qr/Query Text: (?!SELECT count)[^\n]*narvik_sessions/,
 	"the log shows narvik's own statements");
 like($log, qr/LOCATION:/, 'it is verbose');
 like($log, qr/DEBUG:/, 'and holds debug messages');
@@ -217,8 +226,7 @@ sub files_with_tokens
 {
 	my %found;
 	find(
-		{
-			no_chdir => 1,
+		{   no_chdir => 1,
 			wanted => sub {
 				return unless -f $_ && -s _;
 				my $hits = tokens_in(slurp_file($_));
@@ -236,8 +244,8 @@ my ($wal) = grep { /^pg_wal\// } keys %$found;
 is($found->{ $table // 'none' }, 3, 'the planted table is found on disk');
 # The border of a WAL page can cut one of them in two.
 cmp_ok($found->{ $wal // 'none' } // 0, '>=', 2, 'and in the WAL');
-is_deeply([ sort keys %$found ], [ sort grep { defined } $table, $wal ],
-	'no token in any other file of the cluster')
-  or diag(explain($found));
+is_deeply(
+	[ sort keys %$found ], [ sort grep { defined } $table, $wal ],
+	'no token in any other file of the cluster') or diag(explain($found));
 
 done_testing();

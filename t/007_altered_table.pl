@@ -16,7 +16,7 @@ $node->start;
 
 $node->safe_psql('postgres', 'CREATE EXTENSION pgcrypto');
 # One check for each thing a function does; the file tells what they answer.
-$node->safe_psql('postgres', slurp_file('t/probe.sql'));
+$node->safe_psql('postgres', slurp_file('t/lib/probe.sql'));
 
 my $admin = $node->background_psql('postgres');
 my $same = $node->background_psql('postgres', on_error_stop => 0);
@@ -37,7 +37,8 @@ sub seed
 
 sub fresh_extension
 {
-	$admin->query_safe('DROP EXTENSION IF EXISTS narvik CASCADE; DROP SCHEMA IF EXISTS other CASCADE;
+	$admin->query_safe(
+		'DROP EXTENSION IF EXISTS narvik CASCADE; DROP SCHEMA IF EXISTS other CASCADE;
 		DROP TABLE IF EXISTS narvik_sessions, elsewhere, refers, users CASCADE; CREATE EXTENSION narvik');
 	seed();
 	return;
@@ -53,7 +54,10 @@ sub probe_new
 }
 
 # The outcomes that are no success, as one text.
-sub failures { return join("\n", grep { !/^\w+ ok$/ } @_) }
+sub failures
+{
+	return join("\n", grep { !/^\w+ ok$/ } @_);
+}
 
 sub all_work
 {
@@ -68,16 +72,15 @@ all_work('as installed');
 
 # What is done to the table, and how it is undone where it is.  "may" matches
 # what else than 'ok' and an error is right.
-my $refused = qr/^\w+ refused$/;	# the table swallows writes
-my $validation_refused = qr/^validate\w* refused$/;	# validation answers without the write
-my $anything = qr/./;	# it holds nonsense, only a crash would be wrong
-my $no_content = qr/^(?!\w+ WRONG: [({])/;	# sessions may be lost, not be made up
+my $refused = qr/^\w+ refused$/;                       # the table swallows writes
+my $validation_refused = qr/^validate\w* refused$/;    # validation answers without the write
+my $anything = qr/./;                                  # it holds nonsense, only a crash would be wrong
+my $no_content = qr/^(?!\w+ WRONG: [({])/;             # sessions may be lost, not be made up
 my $t = 'ALTER TABLE narvik_sessions';
 my @cases;
 
 push @cases, { do => "ALTER EXTENSION narvik DROP SEQUENCE narvik_sessions_seq_seq; $t DROP COLUMN seq CASCADE" };
-push @cases, { do => "$t DROP COLUMN $_ CASCADE" }
-  foreach qw(id user_id created_at expires_at lifetime sliding data purge_hour);
+push @cases, { do => "$t DROP COLUMN $_ CASCADE" } foreach qw(id user_id created_at expires_at lifetime sliding data purge_hour);
 push @cases,
   { do => "$t RENAME COLUMN $_ TO renamed", undo => "$t RENAME COLUMN renamed TO $_" }
   foreach qw(seq id user_id created_at expires_at lifetime sliding data purge_hour);
@@ -100,8 +103,7 @@ foreach (
 	my ($column, $type, $back) = @$_;
 	push @cases, {
 		do => "$t ALTER COLUMN $column TYPE $type",
-		undo => $back ? "$t ALTER COLUMN $column TYPE $back" : undef
-	};
+		undo => $back ? "$t ALTER COLUMN $column TYPE $back" : undef };
 }
 push @cases, { do => "$t DROP CONSTRAINT narvik_sessions_id_excl; $t ALTER COLUMN id TYPE $_" }
   foreach q{text USING encode(id, 'hex')}, q{uuid USING encode(substring(id, 1, 16), 'hex')::uuid};
@@ -272,9 +274,13 @@ foreach my $sql (
 	my $schema = $sql =~ /another/ ? 'another' : 'other';
 	$same->query_safe("SET search_path = public, $schema");
 	is(failures(probe_same()), '', "in the same connection after: $sql");
-	is( failures(split /\n/, $node->safe_psql('postgres',
+	is( failures(
+			split /\n/,
+			$node->safe_psql(
+				'postgres',
 				"SET search_path = public, $schema; SELECT * FROM probe.all_checks()")),
-		'', "in a new connection after: $sql");
+		'',
+		"in a new connection after: $sql");
 }
 $admin->query_safe('TRUNCATE another.narvik_sessions; SET search_path = public, another');
 seed();
@@ -289,7 +295,7 @@ foreach my $schema ('another', 'public', 'third')
 	$same->query_safe("CREATE SCHEMA IF NOT EXISTS $schema; CREATE EXTENSION narvik SCHEMA $schema; SET search_path = public, $schema");
 	$admin->query_safe("SET search_path = public, $schema");
 	seed();
-	is(failures(probe_same()), '',
+	is( failures(probe_same()), '',
 		"dropped and created in schema $schema in one connection");
 	$same->query_safe('DROP EXTENSION narvik');
 }
@@ -358,7 +364,7 @@ foreach my $what (sort keys %busy)
 	ok($states{'42883'}, "the connection that $what met the absence of the extension");
 	ok(!$states{'40P01'}, 'and no deadlock') if $what eq 'validates';
 	$busy->{stderr} = '';
-	is($busy->query_safe(q{SELECT count(*) FROM narvik_validate_session('fresh')}),
+	is( $busy->query_safe(q{SELECT count(*) FROM narvik_validate_session('fresh')}),
 		'1', 'and goes on working');
 	$busy->quit;
 }
@@ -366,7 +372,7 @@ fresh_extension();
 all_work('in the end');
 
 is($same->query_safe('SELECT pg_backend_pid()'), $same_pid, 'the connection has lived through all of it');
-ok(!$node->log_contains('terminated by signal|server process .* exited|PANIC:|TRAP:', $log_start),
+ok( !$node->log_contains('terminated by signal|server process .* exited|PANIC:|TRAP:', $log_start),
 	'no server process crashed');
 
 $admin->quit;

@@ -31,7 +31,8 @@ $node->safe_psql(
 sub run_clients
 {
 	my ($name, $options, %scripts) = @_;
-	$node->pgbench("--no-vacuum --client=8 --jobs=2 $options",
+	$node->pgbench(
+		"--no-vacuum --client=8 --jobs=2 $options",
 		0, [qr/^number of failed transactions: 0 /m],
 		[qr/^(?!.*(?:ERROR|aborted))/s], "$name: no connection met an error", \%scripts);
 	return;
@@ -60,20 +61,23 @@ is( $node->safe_psql(
 			SELECT expires_at - lag(expires_at) OVER (ORDER BY expires_at) AS step
 			FROM answers WHERE extended) AS s
 		WHERE step < interval '1.5 seconds'}),
-	'0', 'never twice for the same half life');
+	'0',
+	'never twice for the same half life');
 is( $node->safe_psql(
 		'postgres', q{
 		SELECT (SELECT max(expires_at) FROM answers WHERE extended)
 			   = (SELECT f.expires_at FROM sliding, narvik_fetch_session(narvik_session_id(token)) AS f)}),
-	't', 'the last extension is what is stored');
+	't',
+	'the last extension is what is stored');
 is( $node->safe_psql(
 		'postgres', q{
 		SELECT count(*) FROM (
 			SELECT expires_at FROM answers WHERE NOT extended
 			EXCEPT SELECT expires_at FROM answers WHERE extended
 			EXCEPT SELECT expires_at FROM sliding) AS made_up}),
-	'0', 'no answer shows an expiry that never was');
-is($node->safe_psql('postgres', 'SELECT count(*) FROM answers WHERE at >= expires_at'),
+	'0',
+	'no answer shows an expiry that never was');
+is( $node->safe_psql('postgres', 'SELECT count(*) FROM answers WHERE at >= expires_at'),
 	'0', 'no answer is an expired session');
 
 # -- expired sessions, deleted by whoever comes first
@@ -92,8 +96,9 @@ run_clients(
 is( $node->safe_psql(
 		'postgres', q{
 		SELECT count(*) FROM generate_series(1, 200) AS i, narvik_validate_session('old' || i)}),
-	'0', 'none of them is valid');
-is($node->safe_psql('postgres', 'SELECT count(*) FROM narvik_sessions WHERE expires_at < now() - interval \'10 minutes\''),
+	'0',
+	'none of them is valid');
+is( $node->safe_psql('postgres', 'SELECT count(*) FROM narvik_sessions WHERE expires_at < now() - interval \'10 minutes\''),
 	'0', 'all of them are deleted');
 
 # -- one id saved by all
@@ -109,7 +114,8 @@ is( $node->safe_psql(
 		'postgres', q{
 		SELECT count(*) FROM (SELECT FROM saves GROUP BY id
 							  HAVING count(*) FILTER (WHERE sqlstate = '00000') <> 1) AS wrong}),
-	'0', 'each id was saved once');
+	'0',
+	'each id was saved once');
 is( $node->safe_psql('postgres', q{SELECT DISTINCT sqlstate FROM saves ORDER BY 1}),
 	"00000\n23505", 'every other save was a unique_violation');
 is( $node->safe_psql('postgres', 'SELECT count(*) - count(DISTINCT id) FROM narvik_sessions'),
@@ -135,7 +141,8 @@ is( $node->safe_psql('postgres', 'SELECT count(v.id) FROM rotations AS r, narvik
 
 # -- data merged by all
 
-$node->safe_psql('postgres',
+$node->safe_psql(
+	'postgres',
 	q{SELECT narvik_save_session(narvik_session_id('shared'), 'u', now() + interval '10 days')});
 run_clients(
 	'data',
@@ -153,7 +160,8 @@ is( $node->safe_psql(
 		'postgres', q{
 		SELECT array_agg(k ORDER BY k) = (SELECT array_agg(DISTINCT key ORDER BY key) FROM keys)
 		FROM narvik_fetch_session(narvik_session_id('shared')) AS f, jsonb_object_keys(f.data) AS k}),
-	't', 'no key was lost and none made up');
+	't',
+	'no key was lost and none made up');
 # -- one user logging in everywhere
 
 $node->safe_psql('postgres', 'ALTER DATABASE postgres SET narvik.max_sessions_per_user = 3');
@@ -173,7 +181,7 @@ run_clients(
 is( $node->safe_psql('postgres', q{SELECT count(*) FROM narvik_sessions WHERE user_id = 'busy'}),
 	'3', 'the limit was kept');
 
-ok(!$node->log_contains('deadlock detected|could not serialize|terminated by signal'),
+ok( !$node->log_contains('deadlock detected|could not serialize|terminated by signal'),
 	'no deadlock, no serialization failure, no crash');
 
 $node->stop;

@@ -4,7 +4,7 @@
 use strict;
 use warnings;
 
-use Cwd qw(abs_path);
+use Cwd            qw(abs_path);
 use File::Basename qw(dirname);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -42,7 +42,8 @@ is( $node->safe_psql(
 	'after it the application role works without naming the schema');
 is($node->safe_psql('webapp_db', 'SELECT created FROM narvik.narvik_stats'), '1', 'and it is preloaded');
 
-my ($rc, $out, $err) = $node->psql('webapp_db', 'SELECT * FROM narvik.narvik_sessions',
+my ($rc, $out, $err) = $node->psql(
+	'webapp_db', 'SELECT * FROM narvik.narvik_sessions',
 	extra_params => [ '-U', 'webapp' ]);
 like($err, qr/permission denied/, 'and may not read the table');
 

@@ -3,7 +3,7 @@
 use strict;
 use warnings;
 
-use Cwd qw(abs_path);
+use Cwd            qw(abs_path);
 use File::Basename qw(dirname);
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -20,12 +20,13 @@ foreach my $line (split /\n/, slurp_file("$here/data/tokens.tsv"))
 is(scalar @tokens, 12, 'there are vectors');
 
 my $program = PostgreSQL::Test::Utils::tempdir() . '/print_tokens';
-system_or_bail('cc', '-Wall', '-Wextra', '-Werror', "-I$here/../src", '-o', $program,
+system_or_bail(
+	'cc', '-Wall', '-Wextra', '-Werror', "-I$here/../src", '-o', $program,
 	"$here/data/print_tokens.c", "$here/../src/encoding.c");
 
 my $input = join("\n", @bytes);
 my ($output, $errors);
-ok(IPC::Run::run([$program], '<', \$input, '>', \$output, '2>', \$errors),
+ok( IPC::Run::run([$program], '<', \$input, '>', \$output, '2>', \$errors),
 	'the encoder runs');
 is_deeply([ split /\n/, $output ], \@tokens, 'each vector gives its token');
 

@@ -13,7 +13,8 @@ use Test::More;
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
 $node->start;
-$node->safe_psql('postgres', q{
+$node->safe_psql(
+	'postgres', q{
 	CREATE ROLE installer SUPERUSER LOGIN;
 	CREATE ROLE "Odd ""Role""; x" LOGIN;
 	CREATE ROLE app LOGIN});
@@ -47,19 +48,23 @@ my $rights = q{
 my @open = qw(narvik_cookie_name narvik_create_blank_cookie narvik_create_cookie
   narvik_current_session_id narvik_current_user_id narvik_generate_token narvik_read_cookie narvik_session_id);
 my $is_open = "what IN ('" . join("', '", map { "$_()" } @open) . "') OR what LIKE 'type %'";
-my $monitors = "narvik_linked_users()|pg_read_all_stats|EXECUTE\nnarvik_stats|pg_read_all_stats|SELECT\nnarvik_stats()|pg_read_all_stats|EXECUTE";
+my $monitors =
+  "narvik_linked_users()|pg_read_all_stats|EXECUTE\nnarvik_stats|pg_read_all_stats|SELECT\nnarvik_stats()|pg_read_all_stats|EXECUTE";
 
 sub rights_of
 {
 	my ($database, $which) = @_;
-	return $node->safe_psql($database, "SET search_path = pg_catalog; SELECT * FROM ($rights) AS r WHERE $which ORDER BY what COLLATE \"C\", who COLLATE \"C\"");
+	return $node->safe_psql(
+		$database,
+		"SET search_path = pg_catalog; SELECT * FROM ($rights) AS r WHERE $which ORDER BY what COLLATE \"C\", who COLLATE \"C\"");
 }
 
 sub make_database
 {
 	my ($database, @defaults) = @_;
 	$node->safe_psql('postgres', "CREATE DATABASE $database TEMPLATE template0");
-	$node->safe_psql($database, qq{
+	$node->safe_psql(
+		$database, qq{
 		SET client_min_messages = warning;
 		CREATE EXTENSION pgcrypto;
 		CREATE SCHEMA "Narvik; s";
@@ -73,7 +78,8 @@ sub make_database
 sub create_extension
 {
 	my ($database) = @_;
-	my ($rc, $out, $err) = $node->psql($database, 'BEGIN; CREATE EXTENSION narvik SCHEMA "Narvik; s"; SHOW search_path; COMMIT',
+	my ($rc, $out, $err) = $node->psql(
+		$database, 'BEGIN; CREATE EXTENSION narvik SCHEMA "Narvik; s"; SHOW search_path; COMMIT',
 		connstr => $node->connstr($database) . ' user=installer');
 	return "$out$err";
 }
@@ -83,7 +89,8 @@ my $created = 'public, "Narvik; s"';
 sub as
 {
 	my ($role, $database, $sql) = @_;
-	my ($rc, $out, $err) = $node->psql($database, "\\set VERBOSITY sqlstate\n$sql",
+	my ($rc, $out, $err) = $node->psql(
+		$database, "\\set VERBOSITY sqlstate\n$sql",
 		connstr => $node->connstr($database) . " user='$role'");
 	return $err =~ /ERROR:\s+(\w{5})/ ? $1 : $out;
 }
@@ -97,7 +104,9 @@ sub copies_of
 	{
 		my $copy = "${database}_$format";
 		$node->command_ok([ 'pg_dump', '-d', $node->connstr($database), "-F$format", '-f', "$dir/$format" ], "$copy: dumped");
-		$node->safe_psql('postgres', qq{CREATE DATABASE $copy TEMPLATE template0; ALTER DATABASE $copy SET search_path = public, "Narvik; s"});
+		$node->safe_psql(
+			'postgres',
+			qq{CREATE DATABASE $copy TEMPLATE template0; ALTER DATABASE $copy SET search_path = public, "Narvik; s"});
 		$node->command_ok(
 			$format eq 'p'
 			? [ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr($copy), '-f', "$dir/p" ]
@@ -123,17 +132,19 @@ foreach my $where ('global', 'schema')
 		my $database = "${where}_$to";
 		my $who = $to eq 'public' ? 'PUBLIC' : $odd;
 		my $star = $to eq 'grantable' ? '*' : '';
-		make_database($database,
-			map { ($where eq 'schema' ? 'IN SCHEMA "Narvik; s" ' : '')
+		make_database(
+			$database,
+			map {
+					($where eq 'schema' ? 'IN SCHEMA "Narvik; s" ' : '')
 				  . "GRANT ALL ON $_ TO $who, pg_read_all_stats"
-				  . ($star ? ' WITH GRANT OPTION' : '') } qw(TABLES SEQUENCES FUNCTIONS TYPES));
+				  . ($star ? ' WITH GRANT OPTION' : '')
+			} qw(TABLES SEQUENCES FUNCTIONS TYPES));
 		is(create_extension($database), $created, "$database: created");
-		is(rights_of($database, "NOT ($is_open)"), $monitors,
+		is( rights_of($database, "NOT ($is_open)"), $monitors,
 			"$database: nobody has a right on what touches sessions, and monitors on the view and the link only");
-		is(rights_of($database, "($is_open) AND what LIKE 'narvik_c%' AND who LIKE '%Odd%'"),
+		is( rights_of($database, "($is_open) AND what LIKE 'narvik_c%' AND who LIKE '%Odd%'"),
 			join("\n", map { "$_()|$odd|EXECUTE$star" } grep { /^narvik_c/ } @open),
-			"$database: of what touches none the defaults decide")
-		  if $who eq $odd;
+			"$database: of what touches none the defaults decide") if $who eq $odd;
 		is(as('Odd "Role"; x', $database, $_), '42501', "$database: refused: $_") foreach @closed;
 
 		my $acl = rights_of($database, 'true');
@@ -146,15 +157,18 @@ foreach my $where ('global', 'schema')
 make_database('taken', 'REVOKE ALL ON FUNCTIONS FROM PUBLIC', 'REVOKE ALL ON TYPES FROM PUBLIC');
 is(create_extension('taken'), $created, 'taken: created');
 # Defaults for types are not for the row type that a table brings, whoever made it.
-is( $node->safe_psql('taken', q{
+is( $node->safe_psql(
+		'taken', q{
 		CREATE TABLE any_table ();
 		SELECT a.grantee = 0, a.privilege_type FROM pg_type, aclexplode(coalesce(typacl, acldefault('T', typowner))) AS a
 		WHERE typrelid = 'any_table'::regclass AND a.grantee <> typowner},
 		connstr => $node->connstr('taken') . ' user=installer'),
-	't|USAGE', 'taken: the row type of any table stays open');
+	't|USAGE',
+	'taken: the row type of any table stays open');
 my $taken = "$monitors\ntype narvik_sessions|PUBLIC|USAGE\ntype narvik_stats|PUBLIC|USAGE";
 is(rights_of('taken', 'true'), $taken, 'taken: nobody has any right');
-$node->safe_psql('taken', q{
+$node->safe_psql(
+	'taken', q{
 	SELECT narvik_save_session(narvik_session_id('secret'), 'alice', now() + interval '29 days');
 	CREATE TABLE notes (user_id text);
 	INSERT INTO notes VALUES ('alice'), ('bob');
@@ -173,6 +187,7 @@ $node->safe_psql('taken', q{SELECT narvik_grant('app')});
 is(as('app', 'taken', $own_notes), "alice\nalice", 'taken: with narvik_grant() it can');
 is(as('app', 'taken', $uses), $used, 'taken: and all else that an application needs');
 my $acl = rights_of('taken', 'true');
+
 foreach my $copy (copies_of('taken'))
 {
 	is(rights_of($copy, 'true'), $acl, "$copy: the same rights");
@@ -192,7 +207,8 @@ my $dump = PostgreSQL::Test::Utils::tempdir() . '/plain';
 $node->command_ok([ 'pg_dump', '-d', $node->connstr('plain'), '-Fc', '-f', $dump ], 'plain: dumped');
 make_database('defaults', map { "GRANT ALL ON $_ TO $odd" } qw(TABLES SEQUENCES FUNCTIONS));
 $node->safe_psql('defaults', 'DROP EXTENSION pgcrypto; DROP SCHEMA "Narvik; s"');
-$node->command_ok([ 'pg_restore', '--exit-on-error', '-d', $node->connstr('defaults') . ' user=installer', $dump ],
+$node->command_ok(
+	[ 'pg_restore', '--exit-on-error', '-d', $node->connstr('defaults') . ' user=installer', $dump ],
 	'plain: restored by a role that has default privileges');
 is(rights_of('defaults', "NOT ($is_open)"), rights_of('plain', "NOT ($is_open)"), 'plain: with the same rights');
 

@@ -11,7 +11,7 @@ use strict;
 use warnings;
 
 use FindBin;
-use lib $FindBin::RealBin;
+use lib "$FindBin::RealBin/lib";
 
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -67,7 +67,8 @@ my $arsenal = q{
 		RETURN coalesce(NEW, OLD);
 	END $$;
 };
-$node->safe_psql('postgres', 'ALTER DATABASE postgres SET narvik.purge = off; CREATE EXTENSION narvik CASCADE;
+$node->safe_psql(
+	'postgres', 'ALTER DATABASE postgres SET narvik.purge = off; CREATE EXTENSION narvik CASCADE;
 	CREATE ROLE sessions_owner LOGIN; CREATE ROLE users_owner LOGIN; CREATE ROLE app');
 
 # ---- where it is planted ----------------------------------------------------
@@ -81,15 +82,12 @@ my $ID = 'ADD CONSTRAINT narvik_sessions_id_excl EXCLUDE USING hash (id WITH =)'
 my $any = 'INSERT OR UPDATE OR DELETE ON public.narvik_sessions';
 
 my @rounds = (
-	{
-		on => 'sessions',
+	{   on => 'sessions',
 		plants => {
 			# In front of narvik's own, which it takes when it comes to it.
-			'predicate of an exclusion constraint on id' =>
-			  "$T DROP CONSTRAINT narvik_sessions_id_excl;
+			'predicate of an exclusion constraint on id' => "$T DROP CONSTRAINT narvik_sessions_id_excl;
 			   $T ADD CONSTRAINT first EXCLUDE USING hash (id WITH =) WHERE (EVIL(user_id)); $T $ID",
-			'predicate of an index on purge_hour' =>
-			  'DROP INDEX public.narvik_sessions_purge_hour_idx;
+			'predicate of an index on purge_hour' => 'DROP INDEX public.narvik_sessions_purge_hour_idx;
 			   CREATE INDEX ON public.narvik_sessions (purge_hour) WHERE EVIL(user_id);
 			   CREATE INDEX ON public.narvik_sessions (purge_hour)',
 			'predicate of a hash index on id' => 'CREATE INDEX ON public.narvik_sessions USING hash (id) WHERE EVIL(user_id)',
@@ -98,8 +96,7 @@ my @rounds = (
 			'index on an expression' => 'CREATE INDEX ON public.narvik_sessions ((EVIL(user_id)))',
 			'expression behind purge_hour' => 'CREATE INDEX ON public.narvik_sessions (purge_hour, (EVIL(user_id)))',
 			'exclusion constraint on an expression' => "$T ADD EXCLUDE ((EVIL(user_id)) WITH =, seq WITH =)",
-			'statistics on an expression' =>
-			  'CREATE STATISTICS sessions_owner.s ON (EVIL(user_id)), seq FROM public.narvik_sessions',
+			'statistics on an expression' => 'CREATE STATISTICS sessions_owner.s ON (EVIL(user_id)), seq FROM public.narvik_sessions',
 			'check constraint' => "$T ADD CHECK (EVIL(user_id))",
 			'default' => "$T ADD more1 boolean, ALTER more1 SET DEFAULT EVIL(now()::text)",
 			'generated column' => "$T ADD more2 boolean GENERATED ALWAYS AS (EVIL(user_id)) STORED",
@@ -113,10 +110,8 @@ my @rounds = (
 					SELECT seq, id, user_id, created_at, expires_at, sliding, data, purge_hour FROM public.narvik_sessions;
 				CREATE INDEX ON sessions_owner.child (purge_hour) WHERE EVIL(user_id);
 				CREATE TRIGGER t BEFORE UPDATE OR DELETE ON sessions_owner.child FOR EACH ROW TRIGGER}
-		}
-	},
-	{
-		on => 'sessions',
+		} },
+	{   on => 'sessions',
 		plants => {
 			'row trigger before' => "CREATE TRIGGER t1 BEFORE $any FOR EACH ROW TRIGGER",
 			'row trigger after' => "CREATE TRIGGER t2 AFTER $any FOR EACH ROW TRIGGER",
@@ -143,36 +138,26 @@ my @rounds = (
 			$node->pg_version >= 17 ? () : (
 				'key of a partitioned table that sessions are attached to' => q{
 				CREATE TABLE sessions_owner.parent (LIKE public.narvik_sessions) PARTITION BY LIST ((EVIL(user_id)));
-				ALTER TABLE sessions_owner.parent ATTACH PARTITION public.narvik_sessions FOR VALUES IN (true)})
-		}
-	},
+				ALTER TABLE sessions_owner.parent ATTACH PARTITION public.narvik_sessions FOR VALUES IN (true)}) } },
 	# What would fire at commit, when the owner's rights are gone, is refused.
-	{
-		on => 'sessions', refused => qr/^42501$|^alice\|f$/,
-		plants => { 'deferred trigger' =>
-			"CREATE CONSTRAINT TRIGGER t AFTER $any DEFERRABLE INITIALLY DEFERRED FOR EACH ROW TRIGGER" }
-	},
-	{
-		on => 'sessions', refused => qr/^42501$|^alice\|f$/,
-		plants => { 'trigger deferred by a trigger' => "CREATE TRIGGER a BEFORE $any FOR EACH ROW TRIGGER;
-			CREATE CONSTRAINT TRIGGER t AFTER $any DEFERRABLE FOR EACH ROW TRIGGER" }
-	},
-	{
-		on => 'sessions', refused => qr/^42501$|^alice\|f$/,
-		plants => { 'deferred trigger of another table' => "
+	{   on => 'sessions', refused => qr/^42501$|^alice\|f$/,
+		plants => { 'deferred trigger' => "CREATE CONSTRAINT TRIGGER t AFTER $any DEFERRABLE INITIALLY DEFERRED FOR EACH ROW TRIGGER" } },
+	{   on => 'sessions', refused => qr/^42501$|^alice\|f$/,
+		plants => {
+			'trigger deferred by a trigger' => "CREATE TRIGGER a BEFORE $any FOR EACH ROW TRIGGER;
+			CREATE CONSTRAINT TRIGGER t AFTER $any DEFERRABLE FOR EACH ROW TRIGGER" } },
+	{   on => 'sessions', refused => qr/^42501$|^alice\|f$/,
+		plants => {
+			'deferred trigger of another table' => "
 			CREATE TABLE sessions_owner.other (id text);
 			CREATE CONSTRAINT TRIGGER t AFTER INSERT ON sessions_owner.other
 				DEFERRABLE INITIALLY DEFERRED FOR EACH ROW TRIGGER;
 			CREATE FUNCTION sessions_owner.elsewhere() RETURNS trigger LANGUAGE plpgsql AS
 				'BEGIN INSERT INTO sessions_owner.other VALUES (1); RETURN NULL; END';
-			CREATE TRIGGER t AFTER $any FOR EACH ROW EXECUTE FUNCTION sessions_owner.elsewhere()" }
-	},
-	{
-		on => 'sessions', refused => qr/^55000$/,
-		plants => { 'rule' => 'CREATE RULE r AS ON DELETE TO public.narvik_sessions DO ALSO SELECT EVIL(OLD.user_id)' }
-	},
-	{
-		on => 'users',
+			CREATE TRIGGER t AFTER $any FOR EACH ROW EXECUTE FUNCTION sessions_owner.elsewhere()" } },
+	{   on => 'sessions', refused => qr/^55000$/,
+		plants => { 'rule' => 'CREATE RULE r AS ON DELETE TO public.narvik_sessions DO ALSO SELECT EVIL(OLD.user_id)' } },
+	{   on => 'users',
 		plants => {
 			'predicate of a unique index' => 'CREATE UNIQUE INDEX ON users_owner.users (id) WHERE EVIL(id)',
 			'index on an expression' => 'CREATE INDEX ON users_owner.users (id, (EVIL(id)))',
@@ -180,65 +165,50 @@ my @rounds = (
 			'check constraint' => "$U ADD CHECK (EVIL(id))",
 			'default' => "$U ADD more1 boolean, ALTER more1 SET DEFAULT EVIL(now()::text)",
 			'generated column' => "$U ADD more2 boolean GENERATED ALWAYS AS (EVIL(id)) STORED",
-			'row trigger' =>
-			  'CREATE TRIGGER t BEFORE INSERT OR UPDATE OR DELETE ON users_owner.users FOR EACH ROW TRIGGER',
+			'row trigger' => 'CREATE TRIGGER t BEFORE INSERT OR UPDATE OR DELETE ON users_owner.users FOR EACH ROW TRIGGER',
 			'policy' => "CREATE POLICY p ON users_owner.users USING (EVIL(id));
 				$U ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY",
 			'table that inherits from users' => 'CREATE TABLE users_owner.child (CHECK (EVIL(id))) INHERITS (users_owner.users);
 				CREATE UNIQUE INDEX ON users_owner.child (id) WHERE EVIL(id)'
-		}
-	},
-	{
-		on => 'users',
+		} },
+	{   on => 'users',
 		users => 'CREATE DOMAIN users_owner.key AS text; CREATE TABLE users_owner.users (id users_owner.key PRIMARY KEY)',
-		plants => { 'constraint of the type of the key' => 'ALTER DOMAIN users_owner.key ADD CHECK (EVIL(VALUE))' }
-	},
+		plants => { 'constraint of the type of the key' => 'ALTER DOMAIN users_owner.key ADD CHECK (EVIL(VALUE))' } },
 	# A type of somebody else's than the users': a user id is turned into a key
 	# without its checks.
-	{
-		on => 'sessions', judge_users => 0,
+	{   on => 'sessions', judge_users => 0,
 		users => 'CREATE DOMAIN users_owner.key AS text; RESET ROLE;
 			ALTER DOMAIN users_owner.key OWNER TO sessions_owner; SET ROLE users_owner;
 			CREATE TABLE users_owner.users (id users_owner.key PRIMARY KEY)',
-		plants => { "constraint of the type of the key, which is somebody else's" =>
-			'ALTER DOMAIN users_owner.key ADD CHECK (EVIL(VALUE))' },
-		control => q{SELECT 'x'::users_owner.key}
-	},
-	{
-		on => 'users',
+		plants =>
+		  { "constraint of the type of the key, which is somebody else's" => 'ALTER DOMAIN users_owner.key ADD CHECK (EVIL(VALUE))' },
+		control => q{SELECT 'x'::users_owner.key} },
+	{   on => 'users',
 		users => q{CREATE TYPE users_owner.key AS ENUM ('alice', 'bob', 'many', 'deleted', 'renamed', 'new', 'worker');
 			CREATE TABLE users_owner.users (id users_owner.key PRIMARY KEY)},
-		plants => { 'cast of the type of the key' => q{
+		plants => {
+			'cast of the type of the key' => q{
 			CREATE FUNCTION users_owner.to_text(users_owner.key) RETURNS text LANGUAGE plpgsql AS
 				$$ BEGIN PERFORM DEED(); RETURN enum_out($1); END $$;
 			CREATE CAST (users_owner.key AS text) WITH FUNCTION users_owner.to_text AS ASSIGNMENT} },
-		control => 'SELECT id::text FROM users_owner.users'
-	},
-	{
-		on => 'users',
+		control => 'SELECT id::text FROM users_owner.users' },
+	{   on => 'users',
 		users => 'CREATE TABLE users_owner.users (id text PRIMARY KEY) PARTITION BY HASH (id);
 			CREATE TABLE users_owner.part PARTITION OF users_owner.users FOR VALUES WITH (MODULUS 1, REMAINDER 0)',
 		plants => {
 			'index of a partition' => 'CREATE UNIQUE INDEX ON users_owner.part (id) WHERE EVIL(id)',
-			'check constraint of a partition' => 'ALTER TABLE users_owner.part ADD CHECK (EVIL(id))'
-		}
-	},
+			'check constraint of a partition' => 'ALTER TABLE users_owner.part ADD CHECK (EVIL(id))' } },
 	# What cannot be linked is looked at, too.
-	{
-		on => 'users', link => '42830',
-		plants => { 'only index of a table to link' => 'CREATE TABLE users_owner.other (id text);
-			CREATE UNIQUE INDEX ON users_owner.other (id) WHERE EVIL(id)' }
-	},
-	{
-		on => 'users', link => '42830',
-		plants => { 'partition key of a table to link' =>
-			'CREATE TABLE users_owner.other (id text) PARTITION BY LIST ((EVIL(id)));
-			 CREATE TABLE users_owner.part PARTITION OF users_owner.other DEFAULT' }
-	},
-	{
-		on => 'users', link => '42809',
-		plants => { 'view to link' => 'CREATE VIEW users_owner.other AS SELECT id FROM users_owner.users WHERE EVIL(id)' }
-	});
+	{   on => 'users', link => '42830',
+		plants => {
+			'only index of a table to link' => 'CREATE TABLE users_owner.other (id text);
+			CREATE UNIQUE INDEX ON users_owner.other (id) WHERE EVIL(id)' } },
+	{   on => 'users', link => '42830',
+		plants => {
+			'partition key of a table to link' => 'CREATE TABLE users_owner.other (id text) PARTITION BY LIST ((EVIL(id)));
+			 CREATE TABLE users_owner.part PARTITION OF users_owner.other DEFAULT' } },
+	{   on => 'users', link => '42809',
+		plants => { 'view to link' => 'CREATE VIEW users_owner.other AS SELECT id FROM users_owner.users WHERE EVIL(id)' } });
 
 # ---- what is called ---------------------------------------------------------
 
@@ -251,7 +221,7 @@ my @calls = (
 	[ q{SELECT user_id, extended FROM narvik_validate_session('fresh')}, 'alice|f' ],
 	[ q{SELECT user_id FROM narvik_validate_session('expired')}, '' ],
 	[ q{SELECT narvik_authenticate('fresh')}, 'alice' ],
-	[ q{SELECT narvik_current_user_id(), narvik_current_session_id() = narvik_session_id('fresh')}, 'alice|t',
+	[   q{SELECT narvik_current_user_id(), narvik_current_session_id() = narvik_session_id('fresh')}, 'alice|t',
 		q{SELECT narvik_authenticate('fresh') \g /dev/null} ],
 	[ q{SELECT id FROM narvik_validate_user('fresh', NULL::users_owner.users)}, 'alice' ],
 	[ q{SELECT count(*) FROM narvik_fetch_sessions_for_user('many')}, '2' ],
@@ -264,7 +234,7 @@ my @calls = (
 	[ q{SELECT narvik_delete_sessions_for_user('many')}, '2' ],
 	[ q{SELECT narvik_update_session_expiry(narvik_session_id('expiry'), now())}, 't' ],
 	[ q{SELECT narvik_delete_all_expired_sessions()}, '1', q{SET LOCAL narvik.session_max_age = '3650d'} ],
-	[ q{SELECT length(narvik_generate_token()), narvik_cookie_name(), narvik_create_cookie('t') <> '',
+	[   q{SELECT length(narvik_generate_token()), narvik_cookie_name(), narvik_create_cookie('t') <> '',
 		narvik_create_blank_cookie() <> '', narvik_read_cookie('narvik_session=t')}, '32|narvik_session|t|t|t' ],
 	[ q{SELECT narvik_grant('app')}, '' ],
 	[ q{SELECT narvik_revoke('app')}, '' ],
@@ -302,7 +272,8 @@ my $assertions = $node->safe_psql('postgres', 'SHOW debug_assertions') eq 'on';
 # pg_temp, also in a superuser's ANALYZE.  Where ANALYZE leaves some, those of
 # narvik's calls are not judged.
 $node->safe_psql('postgres', $arsenal =~ s/OWNER/users_owner/gr);
-$node->safe_psql('postgres', q{
+$node->safe_psql(
+	'postgres', q{
 	CREATE TABLE users_owner.other AS SELECT 'x' AS id;
 	CREATE INDEX ON users_owner.other (users_owner.evil('ANALYZE', id))},
 	connstr => $node->connstr('postgres') . ' user=users_owner');
@@ -332,7 +303,8 @@ my $log_offset;
 sub run_as
 {
 	my ($role, $what, $sql) = @_;
-	return $node->psql('postgres', "SET application_name = '$what';\n$sql",
+	return $node->psql(
+		'postgres', "SET application_name = '$what';\n$sql",
 		connstr => $node->connstr('postgres') . " user=$role", on_error_stop => 0);
 }
 
@@ -366,8 +338,8 @@ sub settle
 # What the log says of planted code: [the statement or process, the plant, the role].
 sub planted_ran
 {
-	return map { /^([^|]*)\|([^|]*)\|.*planted: (.*) ran as (\w+)$/
-		  ? [ $1 eq 'client backend' ? $2 : $1, $3, $4 ] : () }
+	return
+	  map { /^([^|]*)\|([^|]*)\|.*planted: (.*) ran as (\w+)$/ ? [ $1 eq 'client backend' ? $2 : $1, $3, $4 ] : () }
 	  log_lines($node, 'planted: ', $log_offset);
 }
 
@@ -402,13 +374,15 @@ sub call_all
 # One visit; how it ended.
 sub let_worker_in
 {
-	$node->safe_psql('postgres', 'SELECT public.narvik_reset_stats();
+	$node->safe_psql(
+		'postgres', 'SELECT public.narvik_reset_stats();
 		ALTER DATABASE postgres SET narvik.purge = on');
 	$node->reload;
-	$node->poll_query_until('postgres',
-		'SELECT purge_runs > 0 OR last_purge_error IS NOT NULL FROM public.narvik_stats()')
-	  or die 'no visit';
-	return $node->safe_psql('postgres', q{
+	$node->poll_query_until(
+		'postgres',
+		'SELECT purge_runs > 0 OR last_purge_error IS NOT NULL FROM public.narvik_stats()') or die 'no visit';
+	return $node->safe_psql(
+		'postgres', q{
 		ALTER DATABASE postgres SET narvik.purge = off;
 		SELECT coalesce(last_purge_error, purged || ' purged') FROM public.narvik_stats()});
 }
@@ -418,7 +392,8 @@ sub let_worker_in
 sub evaluated_on_the_users
 {
 	my ($triggers) = @_;
-	$node->safe_psql('postgres', join ';',
+	$node->safe_psql(
+		'postgres', join ';',
 		map { "ALTER TABLE users_owner.users $triggers TRIGGER narvik_users_$_" } qw(changed rekeyed truncated));
 	$log_offset = -s $node->logfile;
 	call_all(map { [ "$_->[0]; ROLLBACK; BEGIN", undef, "SELECT" ] } @on_the_users);
@@ -456,45 +431,57 @@ sub try_round
 	my @answers = call_all(@wanted);
 
 	# Sessions for the worker, from their owner.
-	run_as('sessions_owner', 'setup', q{
+	run_as(
+		'sessions_owner', 'setup', q{
 		INSERT INTO public.narvik_sessions (id, user_id, created_at, expires_at, sliding, data, purge_hour)
 		SELECT int8send(i), 'worker', h, h, true, '{}', extract(epoch FROM h) / 3600
 		FROM date_trunc('hour', now() - interval '3 hours', 'UTC') AS h, generate_series(1, 3) AS i});
 	my $visit = let_worker_in();
 
 	# That plants go off at all: where their owner uses the tables.
-	my @tables = split /\n/, $node->safe_psql('postgres', qq{
+	my @tables = split /\n/, $node->safe_psql(
+		'postgres', qq{
 		SELECT oid::regclass FROM pg_class
 		WHERE relnamespace = '$owner'::regnamespace AND relkind IN ('r', 'p', 'v')});
-	my $use = $round{on} eq 'sessions' ? q{
+	my $use = $round{on} eq 'sessions'
+	  ? q{
 		INSERT INTO public.narvik_sessions (id, user_id, created_at, expires_at, sliding, data, purge_hour)
 			VALUES ('control', 'worker', now(), now(), true, '{}', 0);
 		UPDATE public.narvik_sessions SET sliding = false;
 		DELETE FROM public.narvik_sessions}
 	  : q{INSERT INTO users_owner.users VALUES ('new')};
 	push @tables, 'public.narvik_sessions' if $round{on} eq 'sessions';
-	run_as($owner, 'control', join ';', map { "BEGIN; $_; SET CONSTRAINTS ALL IMMEDIATE; ROLLBACK" }
-		$use, $round{control} // (), map { ("TABLE $_", "DELETE FROM $_") } @tables);
+	run_as(
+		$owner, 'control', join ';', map { "BEGIN; $_; SET CONSTRAINTS ALL IMMEDIATE; ROLLBACK" }
+		  $use, $round{control} // (), map { ("TABLE $_", "DELETE FROM $_") } @tables);
 
 	my @ran = planted_ran();
 	my %wrong = map { ($_->[0] =~ /^call (\d+)$/ ? $wanted[$1]->[0] : $_->[0]) . ": $_->[1] as $_->[2]" => 1 }
 	  grep { $_->[2] ne $owner } @ran;
 	is(join("\n", sort keys %wrong), '', "$name: run as the owner of the table and nobody else");
-	is_deeply([ sort keys %{ { map { $_->[1] => 1 } grep { $_->[0] eq 'control' } @ran } } ],
+	is_deeply(
+		[ sort keys %{ { map { $_->[1] => 1 } grep { $_->[0] eq 'control' } @ran } } ],
 		[ sort keys %plants ], "$name: go off");
-	is($node->safe_psql('postgres', q{SELECT string_agg(rolname, ' ') FROM pg_roles WHERE rolname ~ 'owner$' AND rolsuper}),
+	is( $node->safe_psql('postgres', q{SELECT string_agg(rolname, ' ') FROM pg_roles WHERE rolname ~ 'owner$' AND rolsuper}),
 		'', "$name: make nobody a superuser");
 	is( join("\n", map { "$wanted[$_]->[0]: $answers[$_]->{answer}" } 0 .. $#wanted),
-		join("\n", map { my $got = $answers[$_]->{answer};
-				"$wanted[$_]->[0]: " . ($got =~ $may_refuse ? $got : $wanted[$_]->[1]) } 0 .. $#wanted),
+		join(
+			"\n",
+			map {
+				my $got = $answers[$_]->{answer};
+				"$wanted[$_]->[0]: " . ($got =~ $may_refuse ? $got : $wanted[$_]->[1])
+			} 0 .. $#wanted),
 		"$name: every function answers");
-	is( join("\n", map { "$wanted[$_]->[0]: $answers[$_]->{left}" }
+	is( join(
+			"\n", map { "$wanted[$_]->[0]: $answers[$_]->{left}" }
 			  grep { $answers[$_]->{left} ne $nothing } 0 .. $#wanted),
-		'', "$name: leave nothing behind in the superuser's connection");
-	is_deeply(evaluated_on_the_users('ENABLE'), evaluated_on_the_users('DISABLE'),
-		"$name: narvik's triggers evaluate nothing that a superuser's statement on the users does not anyway")
-	  if $round{on} eq 'users';
-	like($visit,
+		'',
+		"$name: leave nothing behind in the superuser's connection");
+	is_deeply(
+		evaluated_on_the_users('ENABLE'), evaluated_on_the_users('DISABLE'),
+		"$name: narvik's triggers evaluate nothing that a superuser's statement on the users does not anyway") if $round{on} eq 'users';
+	like(
+		$visit,
 		$round{refused} ? qr/^3 purged$|not as extension "narvik" made it|cannot fire deferred trigger/ : qr/^3 purged$/,
 		"$name: the purge worker purges, or says what keeps it");
 	return;

@@ -5,7 +5,7 @@ use strict;
 use warnings;
 
 use FindBin;
-use lib $FindBin::RealBin;
+use lib "$FindBin::RealBin/lib";
 
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -34,7 +34,8 @@ add_database($node, 'closed');
 
 $node->safe_psql('postgres', 'CREATE DATABASE elsewhere');
 $node->safe_psql('postgres', q{ALTER DATABASE elsewhere SET search_path = public, "Odd; schema"});
-$node->safe_psql('elsewhere', q{
+$node->safe_psql(
+	'elsewhere', q{
 	CREATE SCHEMA "Odd; schema";
 	CREATE EXTENSION pgcrypto;
 	CREATE EXTENSION narvik SCHEMA "Odd; schema"});
@@ -70,7 +71,8 @@ $node->safe_psql('postgres', 'ALTER DATABASE closed ALLOW_CONNECTIONS false');
 sub live
 {
 	my ($database) = @_;
-	return $node->safe_psql($database,
+	return $node->safe_psql(
+		$database,
 		q{SELECT count(*) FROM narvik_fetch_sessions_for_user('live')});
 }
 
@@ -85,7 +87,7 @@ foreach my $database (@ordinary)
 }
 wait_for_visits($node, 'last', 1);
 is(expired_left($node, 'excepted'), '5', 'a database where narvik.purge is off is not');
-ok(!log_lines($node, qr/plain|closed|not currently accepting/),
+ok( !log_lines($node, qr/plain|closed|not currently accepting/),
 	'no complaint about a database without narvik, nor about one that allows no connections');
 
 # ---- one that fails ---------------------------------------------------------
@@ -112,11 +114,13 @@ is(live('poor'), '1', 'its live session stayed');
 
 # ---- those left out, once they are not --------------------------------------
 
-$node->safe_psql('postgres', q{
+$node->safe_psql(
+	'postgres', q{
 	ALTER DATABASE closed SET narvik.purge = off;
 	ALTER DATABASE closed ALLOW_CONNECTIONS true});
 is(expired_left($node, 'closed'), '5', 'nothing was purged where no connection was allowed');
-$node->safe_psql('postgres', q{
+$node->safe_psql(
+	'postgres', q{
 	ALTER DATABASE closed RESET narvik.purge;
 	ALTER DATABASE excepted RESET narvik.purge});
 ok(wait_until_purged($node, 'closed'), 'a database that allows connections again is purged');
@@ -151,14 +155,15 @@ do
 	$before =~ s/\s//g;
 } while ($before ne $after);
 
-is($left, "first moment of this hour\nlive\nlive, its hour is wrong",
+is( $left, "first moment of this hour\nlive\nlive, its hour is wrong",
 	'the worker leaves what expired in this hour, and what lives whatever its hour says');
-is($node->safe_psql('first', 'SELECT narvik_delete_all_expired_sessions()'),
+is( $node->safe_psql('first', 'SELECT narvik_delete_all_expired_sessions()'),
 	'1', 'narvik_delete_all_expired_sessions() deletes what expired in this hour');
-is($node->safe_psql('first', 'SELECT user_id FROM narvik_sessions ORDER BY seq'),
+is( $node->safe_psql('first', 'SELECT user_id FROM narvik_sessions ORDER BY seq'),
 	"live\nlive, its hour is wrong", 'and no live session either');
 
-is_deeply([ log_lines($node, qr/narvik (?:launcher|purge worker) (?:ERROR|FATAL|PANIC):  (?!$denied)/) ],
+is_deeply(
+	[ log_lines($node, qr/narvik (?:launcher|purge worker) (?:ERROR|FATAL|PANIC):  (?!$denied)/) ],
 	[], 'the worker met no other error');
 
 $node->stop;

@@ -5,7 +5,7 @@ use strict;
 use warnings;
 
 use FindBin;
-use lib $FindBin::RealBin;
+use lib "$FindBin::RealBin/lib";
 
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -28,7 +28,7 @@ $node->safe_psql(
 	CREATE FUNCTION be_slow() RETURNS trigger LANGUAGE plpgsql AS $$
 	BEGIN
 		INSERT INTO public.deletions VALUES (txid_current());
-		PERFORM pg_sleep(0.1);
+		PERFORM pg_sleep(0.03);
 		RETURN OLD;
 	END $$;
 	CREATE TRIGGER slow BEFORE DELETE ON narvik_sessions FOR EACH ROW EXECUTE FUNCTION be_slow();
@@ -45,18 +45,30 @@ ok(wait_until_purged($node, 'quick'), 'what expired is purged');
 wait_for_visits($node, 'quick', 1);
 my @lines = log_lines($node, $purged, $offset);
 is(scalar @lines, 1, 'a visit that found something is logged, once');
-like($lines[0], qr/purged 7 expired sessions of database "quick" in \d+ ms, 0 left$/,
+like(
+	$lines[0], qr/purged 7 expired sessions of database "quick" in \d+ ms, 0 left$/,
 	'with database, rows, time and what is left');
 
 # ---- pg_stat_activity -------------------------------------------------------
 
 my $look = q{SELECT backend_type, coalesce(datname, '-'), state, query FROM pg_stat_activity WHERE backend_type LIKE 'narvik%' ORDER BY 1};
-save_expired($node, 'slow', 20);
+save_expired($node, 'slow', 60);
 my $worker = wait_for_worker($node, 'slow');
 is( $node->safe_psql('postgres', $look),
-	"narvik launcher|-|active|visiting databases\n"
-	  . 'narvik purge worker|slow|active|purging expired sessions',
+	"narvik launcher|-|active|visiting databases\n" . 'narvik purge worker|slow|active|purging expired sessions',
 	'both processes show what they do');
+
+# Since 17 an extension's waits have names.
+sub waits
+{
+	my ($process, $name) = @_;
+	my $event = $node->pg_version >= 17 ? $name : 'Extension';
+	return $node->poll_query_until(
+		'postgres',
+		"SELECT wait_event_type || '.' || wait_event FROM pg_stat_activity WHERE backend_type = '$process'",
+		"Extension.$event");
+}
+ok(waits('narvik launcher', 'NarvikPurgeWorker'), 'the launcher shows that it waits for a worker');
 
 # ---- a worker is terminated -------------------------------------------------
 
@@ -66,10 +78,9 @@ $node->safe_psql('postgres', "SELECT pg_terminate_backend($worker)");
 ok($node->wait_for_log(qr/narvik purge worker FATAL:  terminating/, $offset), 'it is terminated');
 cmp_ok(expired_left($node, 'slow'), '>', 0, 'with something left');
 ok(wait_until_purged($node, 'slow'), 'the next goes on');
-ok($node->poll_query_until('slow', 'SELECT purged = 20 FROM narvik_stats'),
+ok( $node->poll_query_until('slow', 'SELECT purged = 60 FROM narvik_stats'),
 	'narvik_stats counts what both have purged');
-is( $node->safe_psql(
-		'slow', q{SELECT max(n) FROM (SELECT count(*) AS n FROM deletions GROUP BY transaction) AS t}),
+is( $node->safe_psql('slow', q{SELECT max(n) FROM (SELECT count(*) AS n FROM deletions GROUP BY transaction) AS t}),
 	'3', 'no transaction took more than narvik.purge_batch_size');
 
 # ---- the launcher is terminated ---------------------------------------------
@@ -99,6 +110,7 @@ is($runs, $runs_before, 'after a reload with a longer interval no worker comes')
 is( $node->safe_psql('postgres', $look),
 	'narvik launcher|-|idle|visiting databases',
 	'and between visits there is none');
+ok(waits('narvik launcher', 'NarvikLauncherMain'), 'the launcher shows that it waits for the next visit');
 save_expired($node, 'quick', 1);
 set_by_reload($node, '# nothing new');
 ok(wait_until_purged($node, 'quick'), 'a reload makes the launcher look at once');
@@ -112,7 +124,8 @@ ok(wait_until_purged($node, 'slow'), 'after a reload with another batch size');
 is( $node->safe_psql(
 		'slow', q{SELECT string_agg(n::text, ' ' ORDER BY transaction)
 				  FROM (SELECT transaction, count(*) AS n FROM deletions GROUP BY transaction) AS t}),
-	'2 2 1', 'batches have that size');
+	'2 2 1',
+	'batches have that size');
 
 set_by_reload($node, 'narvik.purge = off', 'narvik.purge_interval = 1s');
 save_expired($node, 'quick', 1);
@@ -124,10 +137,16 @@ save_expired($node, 'quick', 1);
 ok(wait_until_purged($node, 'quick'), 'again and again, as the interval is short');
 is(launcher_pid($node), $launcher, 'by the same launcher');
 
+$node->safe_psql('postgres', 'ALTER DATABASE quick SET narvik.purge_rate = 4');
+save_expired($node, 'quick', 20);
+ok(waits('narvik purge worker', 'NarvikPurgeRate'), 'a worker shows that narvik.purge_rate makes it wait');
+$node->safe_psql('postgres', 'ALTER DATABASE quick RESET narvik.purge_rate');
+ok(wait_until_purged($node, 'quick'), 'and goes on');
+
 # ---- shutdown, kill ---------------------------------------------------------
 
 finish_million($filling);
-set_by_reload($node, 'narvik.purge_batch_size = 10');
+set_by_reload($node, 'narvik.purge_batch_size = 10', 'narvik.purge_rate = 2000');
 $node->safe_psql('postgres', 'CREATE DATABASE much TEMPLATE million STRATEGY file_copy');
 wait_for_worker($node, 'much');
 my $began = time();
@@ -146,7 +165,7 @@ $node->poll_query_until('much', 'SELECT true') or die 'no server';
 wait_for_worker($node, 'much');
 is(scalar log_lines($node, $started, $offset), 1, 'the launcher is back after the crash');
 $left = expired_left($node, 'much');
-ok($node->poll_query_until('much', "SELECT count(*) < $left FROM narvik_sessions"),
+ok( $node->poll_query_until('much', "SELECT count(*) < $left FROM narvik_sessions"),
 	'and the purge goes on');
 $node->safe_psql('postgres', 'DROP DATABASE much');
 
@@ -159,7 +178,8 @@ $node->restart;
 my $no_slot = qr/narvik launcher LOG:  no background worker slot is free/;
 my $hog = $node->background_psql('postgres', on_error_stop => 0);
 my $hog_pid = $hog->query_safe('SELECT pg_backend_pid()');
-$hog->query_safe(q{SELECT set_config(name, 'on', false) FROM pg_settings
+$hog->query_safe(
+	q{SELECT set_config(name, 'on', false) FROM pg_settings
 	WHERE name IN ('force_parallel_mode', 'debug_parallel_query')});
 
 sub give_slot
@@ -176,9 +196,11 @@ sub take_slot
 	for (;;)
 	{
 		$hog->query_until(qr/hogging/, "\\echo hogging\nSELECT pg_sleep(1000);\n");
-		$node->poll_query_until('postgres',
+		$node->poll_query_until(
+			'postgres',
 			q{SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event = 'PgSleep'}) or die;
-		return if $node->safe_psql('postgres',
+		return if $node->safe_psql(
+			'postgres',
 			q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'parallel worker'});
 		give_slot();
 	}
@@ -193,10 +215,27 @@ foreach my $episode ('first', 'second')
 	sleep 2;
 	is(scalar log_lines($node, $no_slot, $offset), 1, 'once, though it is tried every second');
 	is(expired_left($node, 'quick'), 1, 'nothing is purged');
+	is( purge_stats($node, 'quick', 'last_purge_error'),
+		'no background worker slot is free to purge expired sessions', 'narvik_stats says why');
 	give_slot();
 	ok(wait_until_purged($node, 'quick'), 'it is when a slot is free');
+	ok( $node->poll_query_until('quick', 'SELECT last_purge_error IS NULL FROM narvik_stats'),
+		'and narvik_stats has nothing to complain of');
 }
 $hog->quit;
+
+# ---- no launcher ------------------------------------------------------------
+
+my $no_launcher = 'narvik launcher is not running';
+$node->safe_psql('postgres', 'SELECT pg_terminate_backend(' . launcher_pid($node) . ')');
+ok( $node->poll_query_until('quick', 'SELECT last_purge_error FROM narvik_stats', $no_launcher),
+	'if the launcher is gone narvik_stats says so');
+ok($node->poll_query_until('quick', 'SELECT last_purge_error IS NULL FROM narvik_stats'), 'until it is back');
+
+# The one slot is for the launcher of logical replication.
+$node->append_conf('postgresql.conf', 'max_worker_processes = 1');
+$node->restart;
+is(purge_stats($node, 'quick', 'last_purge_error'), $no_launcher, 'and if it never came');
 
 ok(!log_lines($node, qr/PANIC|signal 11|signal 6/), 'nothing crashed but what was killed');
 $node->stop;

@@ -6,7 +6,7 @@ use strict;
 use warnings;
 
 use FindBin;
-use lib $FindBin::RealBin;
+use lib "$FindBin::RealBin/lib";
 
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -41,7 +41,7 @@ set_by_reload($primary, 'narvik.purge = on');
 ok(wait_until_purged($primary, 'postgres'), 'purged on the primary');
 ok(wait_until_purged($standby, 'postgres'), 'they are gone on the standby');
 is($standby->safe_psql('postgres', $live), 'alice', 'where the live session is valid');
-is(purge_stats($standby, 'postgres', 'purged, purge_runs, last_purge_at IS NULL'),
+is( purge_stats($standby, 'postgres', 'purged, purge_runs, last_purge_at IS NULL'),
 	'0|0|t', 'which counts no purge of its own');
 
 # ---- promotion --------------------------------------------------------------

@@ -1,12 +1,13 @@
 # No purge takes a live session.  Clients create, extend, revive and validate
 # sessions while the worker purges in small batches, and write down each session
-# that should be valid and is not.  That they would notice one is seen first.
+# that should be valid and is not: also while the table is rewritten under the
+# worker, and while batches fail.  That they would notice one is seen, too.
 
 use strict;
 use warnings;
 
 use FindBin;
-use lib $FindBin::RealBin;
+use lib "$FindBin::RealBin/lib";
 
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -71,11 +72,13 @@ my %scripts = (
 # How many sessions the clients, or a look at all of them at the end, found lost.
 sub lost_after
 {
-	my ($name, $seconds) = @_;
+	my ($name, $seconds, %others) = @_;
+	my %all = (%scripts, %others);
 	$node->safe_psql('postgres', 'TRUNCATE lost, answers');
-	$node->pgbench("--no-vacuum --client=8 --jobs=2 --time=$seconds",
+	$node->pgbench(
+		"--no-vacuum --client=8 --jobs=2 --time=$seconds",
 		0, [qr/number of transactions actually processed/], [qr/^(?!.*(?:ERROR|aborted))/s],
-		"$name: no client met an error", { map { s/025/025_$name/r => $scripts{$_} } keys %scripts });
+		"$name: no client met an error", { map { s/025/025_$name/r => $all{$_} } keys %all });
 	return $node->safe_psql(
 		'postgres', q{
 		INSERT INTO lost SELECT token FROM known
@@ -91,13 +94,37 @@ is(lost_after('check', 5), '0', 'no live session was lost');
 # ---- it was one -------------------------------------------------------------
 
 cmp_ok(purge_stats($node, 'postgres', 'purged') - $purged, '>', 1000, 'while many were purged');
-cmp_ok($node->safe_psql('postgres', 'SELECT count(*) FROM answers WHERE revived'),
+cmp_ok(
+	$node->safe_psql('postgres', 'SELECT count(*) FROM answers WHERE revived'),
 	'>', 10, 'expired sessions were revived');
-cmp_ok($node->safe_psql('postgres', 'SELECT count(*) FROM answers WHERE NOT revived'),
+cmp_ok(
+	$node->safe_psql('postgres', 'SELECT count(*) FROM answers WHERE NOT revived'),
 	'>', 10, 'and others purged before they could be');
-cmp_ok($node->safe_psql('postgres', 'SELECT count(*) FROM known WHERE expires_at < now()'),
+cmp_ok(
+	$node->safe_psql('postgres', 'SELECT count(*) FROM known WHERE expires_at < now()'),
 	'>', 100, 'live sessions ended meanwhile');
 cmp_ok(purge_stats($node, 'postgres', 'extended'), '>', 10, 'and were extended');
+
+# ---- with whatever makes the purge harder --------------------------------------
+
+# Rows that cannot be deleted are among the others, so batches are divided.
+$node->safe_psql(
+	'postgres', q{
+	CREATE TABLE refers (seq bigint REFERENCES narvik_sessions (seq));
+	WITH saved AS (SELECT narvik_save_session(narvik_session_id('stuck' || i), 'stuck', now() - interval '1 hour' * (1 + i % 5))
+				   FROM generate_series(1, 20) AS i)
+	SELECT count(*) FROM saved});
+$node->safe_psql('postgres', q{INSERT INTO refers SELECT seq FROM narvik_sessions WHERE user_id = 'stuck'});
+save_expired($node, 'postgres', 50000);
+$purged = purge_stats($node, 'postgres', 'purged');
+my $file = $node->safe_psql('postgres', q{SELECT pg_relation_filenode('narvik_sessions')});
+is( lost_after('changed', 8, '025_rewrite@1' => "VACUUM FULL narvik_sessions;\n\\sleep 100 ms\n"),
+	'0', 'no live session was lost while the table was rewritten and batches failed');
+cmp_ok(purge_stats($node, 'postgres', 'purged') - $purged, '>', 1000, 'while many were purged');
+isnt($node->safe_psql('postgres', q{SELECT pg_relation_filenode('narvik_sessions')}), $file, 'it was rewritten');
+like(purge_stats($node, 'postgres', 'last_purge_error'), qr/^\d+ sessions could not be purged, .* "refers_seq_fkey"/, 'and they did');
+wait_for_visits($node, 'postgres', 2);
+like(purge_stats($node, 'postgres', 'last_purge_error'), qr/^20 sessions could not be purged, /, 'each is counted once');
 
 # A purge gone wrong: it takes three live sessions.
 $node->safe_psql(

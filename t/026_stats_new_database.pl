@@ -5,7 +5,7 @@ use strict;
 use warnings;
 
 use FindBin;
-use lib $FindBin::RealBin;
+use lib "$FindBin::RealBin/lib";
 
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -15,8 +15,9 @@ use Time::HiRes qw(usleep);
 
 my $library = PostgreSQL::Test::Utils::tempdir() . '/delay.so';
 chomp(my $headers = `pg_config --includedir-server`);
-system_or_bail('cc', '-Wall', '-Wextra', '-Werror', '-fPIC', '-shared', '-O1', '-isystem', $headers,
-	"$FindBin::RealBin/delay.c", '-o', $library);
+system_or_bail(
+	'cc', '-Wall', '-Wextra', '-Werror', '-fPIC', '-shared', '-O1', '-isystem', $headers,
+	"$FindBin::RealBin/lib/delay.c", '-o', $library);
 
 my $node = purging_server('main', "shared_preload_libraries = 'narvik, $library'");
 my $control = $node->data_dir . '/delay';

@@ -36,7 +36,8 @@ my $who = q{SELECT coalesce(narvik_current_user_id(), 'nobody');};
 sub answers
 {
 	my ($sql) = @_;
-	my ($rc, $out, $err) = $node->psql('postgres', $sql,
+	my ($rc, $out, $err) = $node->psql(
+		'postgres', $sql,
 		connstr => $node->connstr('postgres') . ' user=app', on_error_stop => 0);
 	$out .= "\n$1" while $err =~ /(ERROR:.*)/g;
 	return $out;
@@ -44,7 +45,8 @@ sub answers
 
 # -- PREPARE TRANSACTION: not refused, and the identity ends with it
 
-is( answers(qq{
+is( answers(
+		qq{
 	BEGIN; SELECT narvik_authenticate('token-alice'); INSERT INTO notes VALUES ('alice', 'prepared');
 	PREPARE TRANSACTION 'one';
 	$who SELECT count(*) FROM notes;
@@ -53,7 +55,8 @@ is( answers(qq{
 	$who SELECT count(*) FROM notes;}),
 	"alice\nnobody\n0\nnobody\nbob\nof bob\nnobody\n0",
 	'the identity ends at PREPARE TRANSACTION and does not come back at COMMIT PREPARED');
-is( answers(qq{
+is( answers(
+		qq{
 	BEGIN; SELECT narvik_authenticate('token-alice'); SAVEPOINT a; SELECT narvik_authenticate('token-bob');
 	SAVEPOINT b; SELECT narvik_authenticate('token-alice');
 	INSERT INTO notes VALUES ('alice', 'prepared');
@@ -63,19 +66,22 @@ is( answers(qq{
 	ROLLBACK PREPARED 'two'; $who}),
 	"alice\nbob\nalice\nnobody\nbob\nbob\nbob\nnobody\nERROR:  ROLLBACK PREPARED cannot run inside a transaction block",
 	'nor at ROLLBACK PREPARED, with savepoints');
-is( answers(qq{
+is( answers(
+		qq{
 	BEGIN; SELECT narvik_authenticate('token-alice'); PREPARE TRANSACTION 'three'; $who})
-	. "\n" . answers("BEGIN; SELECT narvik_authenticate('token-bob'); COMMIT; COMMIT PREPARED 'three'; $who"),
+	  . "\n"
+	  . answers("BEGIN; SELECT narvik_authenticate('token-bob'); COMMIT; COMMIT PREPARED 'three'; $who"),
 	"alice\nnobody\nbob\nnobody",
 	'nor in the connection that commits it');
-is( answers(qq{
+is( answers(
+		qq{
 	BEGIN; SELECT narvik_authenticate('token-alice'); CREATE TEMP TABLE t ();
 	PREPARE TRANSACTION 'four'; $who}),
 	"alice\nnobody\nERROR:  cannot PREPARE a transaction that has operated on temporary objects",
 	'nor if PREPARE TRANSACTION fails');
-is($node->safe_psql('postgres', 'SELECT count(*) FROM pg_prepared_xacts'), '0',
+is( $node->safe_psql('postgres', 'SELECT count(*) FROM pg_prepared_xacts'), '0',
 	'no prepared transaction is left');
-is($node->safe_psql('postgres', q{SELECT count(*) FROM notes WHERE note = 'prepared'}), '1',
+is( $node->safe_psql('postgres', q{SELECT count(*) FROM notes WHERE note = 'prepared'}), '1',
 	'the one that was committed is there');
 
 # -- a failing COMMIT, a cancelled statement, a lost connection
@@ -85,11 +91,13 @@ $node->safe_psql(
 	CREATE TABLE parents (id int PRIMARY KEY);
 	CREATE TABLE children (id int REFERENCES parents DEFERRABLE INITIALLY DEFERRED);
 	GRANT ALL ON parents, children TO app});
-is( answers(qq{
+is( answers(
+		qq{
 	BEGIN; SELECT narvik_authenticate('token-alice'); INSERT INTO children VALUES (1); COMMIT; $who}),
 	qq{alice\nnobody\nERROR:  insert or update on table "children" violates foreign key constraint "children_id_fkey"},
 	'a COMMIT that fails ends it');
-is( answers(qq{
+is( answers(
+		qq{
 	SET statement_timeout = '50ms';
 	SELECT pg_sleep(10) FROM narvik_authenticate('token-alice'); $who
 	BEGIN; SELECT narvik_authenticate('token-alice'); SELECT pg_sleep(10); ROLLBACK; $who}),
@@ -113,7 +121,8 @@ is( answers(qq{
 	is($one->query_safe($who), 'nobody', 'and leaves nobody');
 	$_->quit foreach ($one, $two);
 }
-is( answers(qq{
+is( answers(
+		qq{
 	BEGIN; SELECT narvik_authenticate('token-bob'); COMMIT; DISCARD ALL; $who
 	BEGIN; SELECT narvik_authenticate('token-bob');
 	\\c
@@ -128,7 +137,8 @@ $node->safe_psql(
 	SELECT narvik_save_session(narvik_session_id('token-old'), 'old', now() - interval '1 day');
 	SELECT narvik_save_session(narvik_session_id('token-due'), 'due', now() + interval '1 day');
 	SELECT narvik_reset_stats()});
-answers(q{
+answers(
+	q{
 	SELECT narvik_authenticate('token-bob');
 	SELECT narvik_authenticate('token-due');
 	SELECT narvik_authenticate('token-due');
@@ -138,8 +148,10 @@ answers(q{
 	BEGIN READ ONLY; SELECT narvik_authenticate('token-bob'); COMMIT});
 is( $node->safe_psql('postgres', 'SELECT validated, extended, rejected, expired FROM narvik_stats'),
 	'4|1|1|1', 'authentications are counted as validations');
-is( $node->safe_psql('postgres', q{SELECT expires_at > now() + interval '29 days' FROM narvik_fetch_session(narvik_session_id('token-due'))}),
-	't', 'and extend the session');
+is( $node->safe_psql(
+		'postgres', q{SELECT expires_at > now() + interval '29 days' FROM narvik_fetch_session(narvik_session_id('token-due'))}),
+	't',
+	'and extend the session');
 
 # -- what ends with its user is counted as invalidated
 
@@ -151,12 +163,13 @@ $node->safe_psql(
 	SELECT narvik_save_session(narvik_session_id('again-' || id), id, now() + interval '1 day') FROM gone_users;
 	SELECT narvik_reset_stats()});
 my $invalidated = sub {
-	return $node->safe_psql('postgres', 'SELECT narvik_reset_stats() \g /dev/null
+	return $node->safe_psql(
+		'postgres', 'SELECT narvik_reset_stats() \g /dev/null
 		' . shift . '; SELECT invalidated FROM narvik_stats');
 };
-is($invalidated->(q{BEGIN; DELETE FROM gone_users WHERE id = 'bob'; ROLLBACK}), '2',
+is( $invalidated->(q{BEGIN; DELETE FROM gone_users WHERE id = 'bob'; ROLLBACK}), '2',
 	'sessions that end with their user are counted');
-is($invalidated->(q{BEGIN; TRUNCATE gone_users; ROLLBACK}),
+is( $invalidated->(q{BEGIN; TRUNCATE gone_users; ROLLBACK}),
 	$node->safe_psql('postgres', 'SELECT count(*) FROM narvik_sessions'), 'with TRUNCATE too');
 is($invalidated->(q{BEGIN; UPDATE gone_users SET id = id || 'x'; ROLLBACK}), '0', 'those that follow are not');
 $node->safe_psql('postgres', q{DROP TABLE gone_users; DELETE FROM narvik_sessions WHERE expires_at < now() + interval '2 days'});
@@ -174,12 +187,16 @@ my $standby = PostgreSQL::Test::Cluster->new('standby');
 $standby->init_from_backup($node, 'backup', has_streaming => 1);
 $standby->start;
 $node->wait_for_catchup($standby);
-is( $standby->safe_psql('postgres', "BEGIN; SELECT narvik_authenticate('token-bob'); SELECT note FROM notes; COMMIT; $who",
+is( $standby->safe_psql(
+		'postgres', "BEGIN; SELECT narvik_authenticate('token-bob'); SELECT note FROM notes; COMMIT; $who",
 		connstr => $standby->connstr('postgres') . ' user=app'),
-	"bob\nof bob\nnobody", 'a hot standby authenticates');
-is( $standby->safe_psql('postgres', q{SELECT name FROM narvik_validate_user('token-bob', NULL::app_users)},
+	"bob\nof bob\nnobody",
+	'a hot standby authenticates');
+is( $standby->safe_psql(
+		'postgres', q{SELECT name FROM narvik_validate_user('token-bob', NULL::app_users)},
 		connstr => $standby->connstr('postgres') . ' user=app'),
-	'BOB', 'and finds the user');
+	'BOB',
+	'and finds the user');
 $standby->stop;
 
 $node->stop;

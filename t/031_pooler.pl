@@ -75,8 +75,10 @@ server_reset_query =
 logfile = $dir/pgbouncer.log
 pidfile = $dir/pgbouncer.pid
 ");
-my $pooler = IPC::Run::start([ $pgbouncer, '-q', "$dir/pgbouncer.ini" ], '<', \undef,
+my $pooler = IPC::Run::start(
+	[ $pgbouncer, '-q', "$dir/pgbouncer.ini" ], '<', \undef,
 	'>', "$dir/out", '2>', "$dir/err");
+
 END
 {
 	local $?;
@@ -100,13 +102,15 @@ sub through_pooler
 }
 
 is(through_pooler('SELECT current_user'), 'app', 'the pooler is there');
-is(through_pooler(q{BEGIN; SELECT narvik_authenticate('token-alice'); SELECT check_rows('alice'); COMMIT}),
+is( through_pooler(q{BEGIN; SELECT narvik_authenticate('token-alice'); SELECT check_rows('alice'); COMMIT}),
 	"alice\n20", 'a client has its rows');
-like(through_pooler(q{BEGIN; SELECT narvik_authenticate('token-alice'); SELECT check_rows('bob'); COMMIT}),
+like(
+	through_pooler(q{BEGIN; SELECT narvik_authenticate('token-alice'); SELECT check_rows('bob'); COMMIT}),
 	qr/other rows: for bob there were 0 own rows, 20 others, identity alice/, 'the check sees rows of another');
-like(through_pooler(q{BEGIN; SELECT narvik_authenticate('token-alice'); SELECT check_rows(NULL); COMMIT}),
+like(
+	through_pooler(q{BEGIN; SELECT narvik_authenticate('token-alice'); SELECT check_rows(NULL); COMMIT}),
 	qr/other rows: for <NULL> there were 0 own rows, 20 others, identity alice/, 'and an identity that should not be');
-is(through_pooler(q{SELECT narvik_authenticate('token-alice'); SELECT check_rows(NULL)}), "alice\n0",
+is( through_pooler(q{SELECT narvik_authenticate('token-alice'); SELECT check_rows(NULL)}), "alice\n0",
 	'outside of a transaction the next statement has no identity');
 
 # -- all at once
@@ -151,33 +155,41 @@ sub script
 append_to_file("$dir/$_.sql", script($_)) foreach ('alice', 'bob');
 my ($out, $err) = ('', '');
 ok( run_log(
-		[ 'pgbench', '--no-vacuum', "--client=$clients", '--jobs=2', '--transactions=' . ($transactions / $clients),
+		[   'pgbench', '--no-vacuum', "--client=$clients", '--jobs=2', '--transactions=' . ($transactions / $clients),
 			'--file', "$dir/alice.sql", '--file', "$dir/bob.sql", $pooled ],
-		'>', \$out, '2>', \$err),
+		'>',
+		\$out,
+		'2>',
+		\$err),
 	'no client met an error') or diag($err);
 unlike($err, qr/other rows|ERROR|aborted/, 'no row of another, no identity left over') or diag($err);
 like($out, qr{actually processed: $transactions/$transactions\b}, "$transactions transactions were made");
-is($node->safe_psql('postgres', 'SELECT count(*), sum(rows) FROM served'),
+is( $node->safe_psql('postgres', 'SELECT count(*), sum(rows) FROM served'),
 	$transactions . '|' . 20 * $transactions, 'all of them were committed, with all their rows');
-is($node->safe_psql('postgres', 'SELECT count(DISTINCT pid), count(DISTINCT client) FROM served'),
+is( $node->safe_psql('postgres', 'SELECT count(DISTINCT pid), count(DISTINCT client) FROM served'),
 	"2|$clients", "$clients clients shared two server connections");
 is( $node->safe_psql(
 		'postgres', q{
 		SELECT count(*) > 1000 FROM (
 			SELECT user_id <> lag(user_id) OVER (PARTITION BY pid ORDER BY ctid) AS changed FROM served) AS s
 		WHERE changed}),
-	't', 'each connection went from user to user');
+	't',
+	'each connection went from user to user');
 
 # -- clients that fail or vanish in mid-transaction
 
-is( through_pooler(q{
+is( through_pooler(
+		q{
 	\set ON_ERROR_STOP 0
 	BEGIN; SELECT narvik_authenticate('token-alice'); SELECT 1 / 0; COMMIT;
-	SELECT check_rows(NULL)}), "alice\n0", 'after an error there is nobody');
+	SELECT check_rows(NULL)}),
+	"alice\n0",
+	'after an error there is nobody');
 foreach (1 .. 5)
 {
 	my ($in, $o, $e) = ("BEGIN; SELECT narvik_authenticate('token-alice');\n", '', '');
-	my $client = IPC::Run::start([ 'psql', '-XAtq', '-d', $pooled ], '<', \$in, '>', \$o, '2>', \$e,
+	my $client = IPC::Run::start(
+		[ 'psql', '-XAtq', '-d', $pooled ], '<', \$in, '>', \$o, '2>', \$e,
 		my $timer = IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default));
 	$client->pump until $o =~ /alice/;
 	$client->kill_kill;

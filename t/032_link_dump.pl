@@ -5,7 +5,7 @@ use strict;
 use warnings;
 
 use FindBin;
-use lib $FindBin::RealBin;
+use lib "$FindBin::RealBin/lib";
 
 use LinkTest;
 use PostgreSQL::Test::Cluster;
@@ -45,7 +45,8 @@ foreach my $db (linked_databases())
 	# Over what is there, as a backup is put back.  PostgreSQL 15 itself cannot with
 	# partitions: it refuses to drop their keys.
 	next if $db eq 'partitioned';
-	$node->command_ok([ 'pg_restore', '--exit-on-error', '--clean', '--if-exists', '-d', $node->connstr($db), "$dir/custom" ],
+	$node->command_ok(
+		[ 'pg_restore', '--exit-on-error', '--clean', '--if-exists', '-d', $node->connstr($db), "$dir/custom" ],
 		"$db --clean: restored without an error");
 	is(triggers_of($node, $db), $triggers, "$db --clean: the same triggers");
 	check_link($node, $db, $db, "$db --clean");

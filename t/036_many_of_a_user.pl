@@ -16,7 +16,8 @@ $node->safe_psql('postgres', 'CREATE EXTENSION narvik CASCADE');
 
 # ---- locks ----------------------------------------------------------------------
 
-my ($rc, $out, $err) = $node->psql('postgres', q{
+my ($rc, $out, $err) = $node->psql(
+	'postgres', q{
 	SET narvik.max_sessions_per_user = 1;
 	BEGIN;
 	SELECT count(*) FROM generate_series(1, 14000) AS n, narvik_create_session('user ' || n % 7000);
@@ -31,7 +32,8 @@ $node->safe_psql('postgres', 'TRUNCATE narvik_sessions');
 
 my $sessions = 100_000;
 my $data = q{jsonb_build_object('name', repeat('x', 1000))};
-$node->safe_psql('postgres', qq{
+$node->safe_psql(
+	'postgres', qq{
 	INSERT INTO narvik_sessions (id, user_id, created_at, expires_at, sliding, data, purge_hour)
 	SELECT int8send(i) || int8send(0) || int8send(0) || int8send(0), 'alice', h - i * interval '1 second', h + interval '1 day', true, $data, extract(epoch FROM h + interval '1 day') / 3600
 	FROM date_trunc('hour', now(), 'UTC') AS h, generate_series(1, $sessions) AS i;

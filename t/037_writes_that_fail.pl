@@ -20,7 +20,8 @@ sub make_database
 {
 	my ($name, $sql) = @_;
 	$node->safe_psql('postgres', "CREATE DATABASE $name");
-	$node->safe_psql($name, q{
+	$node->safe_psql(
+		$name, q{
 		SET client_min_messages = warning;
 		CREATE SCHEMA auth;
 		CREATE EXTENSION narvik SCHEMA auth CASCADE;
@@ -89,7 +90,8 @@ foreach my $obstacle (sort keys %obstacles)
 	my $before = $node->safe_psql($db, $rows);
 	my $log = -s $node->logfile;
 
-	my ($out, $err) = query($db, qq{
+	my ($out, $err) = query(
+		$db, qq{
 		SET client_min_messages = error;
 		BEGIN;
 		$validate('due');
@@ -103,7 +105,8 @@ foreach my $obstacle (sort keys %obstacles)
 	next if $free;
 	is($node->safe_psql($db, q{SELECT count(*) FROM pg_class WHERE relname = 'left_behind'}), '0', "$obstacle: nothing stays of it");
 
-	($out, $err) = query($db, qq{
+	($out, $err) = query(
+		$db, qq{
 		SET client_min_messages = error;
 		SELECT narvik_authenticate('due');
 		BEGIN;
@@ -118,7 +121,8 @@ foreach my $obstacle (sort keys %obstacles)
 		COMMIT;
 		BEGIN ISOLATION LEVEL REPEATABLE READ; $validate('due'); COMMIT;
 		BEGIN ISOLATION LEVEL SERIALIZABLE; $validate('due'); COMMIT});
-	is("$err$out", "alice\nalice\nalice|f|t\n0\nalice\nalice\nalice|f|t\nalice|f|t", "$obstacle: the identity stays, in every kind of transaction");
+	is( "$err$out", "alice\nalice\nalice|f|t\n0\nalice\nalice\nalice|f|t\nalice|f|t",
+		"$obstacle: the identity stays, in every kind of transaction");
 	my @warnings = slurp_file($node->logfile, $log) =~ /WARNING:  validation could not write to the table of sessions/g;
 	is(scalar @warnings, 2, "$obstacle: each connection tells the log once");
 }
@@ -129,7 +133,8 @@ unlike($log, qr/WARNING:  [^\n]*dead/, 'not for which token');
 
 # ---- what has to end the statement ---------------------------------------------
 
-make_database('slow', q{
+make_database(
+	'slow', q{
 	CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(100); RETURN NEW; END $$;
 	CREATE TRIGGER t BEFORE UPDATE OR DELETE ON narvik_sessions FOR EACH ROW EXECUTE FUNCTION wait()});
 foreach my $token ('due', 'dead')
@@ -138,13 +143,17 @@ foreach my $token ('due', 'dead')
 	like($err, qr/canceling statement due to statement timeout/, "$token: a cancel of the statement stays one");
 	my $psql = $node->background_psql('slow', on_error_stop => 0);
 	$psql->query_until(qr/go/, "\\echo go\nSELECT auth.narvik_validate_session('$token');\n");
-	ok($node->poll_query_until('postgres', q{
-		SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'slow' AND wait_event = 'PgSleep'}), "$token: terminated");
-	ok($node->poll_query_until('postgres', q{SELECT count(*) = 0 FROM pg_stat_activity WHERE datname = 'slow'}), "$token: a termination stays one");
+	ok( $node->poll_query_until(
+			'postgres', q{
+		SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'slow' AND wait_event = 'PgSleep'}),
+		"$token: terminated");
+	ok( $node->poll_query_until('postgres', q{SELECT count(*) = 0 FROM pg_stat_activity WHERE datname = 'slow'}),
+		"$token: a termination stays one");
 	eval { $psql->quit };
 }
 
-make_database('conflict', q{
+make_database(
+	'conflict', q{
 	CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
 		RAISE USING ERRCODE = CASE OLD.user_id WHEN 'memory' THEN 'out_of_memory' ELSE 'serialization_failure' END; END $$;
 	CREATE TRIGGER t BEFORE UPDATE OR DELETE ON narvik_sessions FOR EACH ROW EXECUTE FUNCTION fail();
@@ -154,6 +163,24 @@ foreach my $case ([ 'due', '40001' ], [ 'memory', '53200' ])
 	my (undef, $err) = query('conflict', "\\set VERBOSITY sqlstate\n$validate('$case->[0]')");
 	like($err, qr/ERROR:  $case->[1]/, "SQLSTATE $case->[1] stays an error");
 }
+
+# ---- no transaction IDs left -----------------------------------------------------
+
+make_database('exhausted', '');
+$node->append_conf('postgresql.conf', 'autovacuum_max_workers = 1');
+$node->stop;
+my $next_xid = 2**31 - 1_000_000;
+my $segment = sprintf '%s/pg_xact/%04X', $node->data_dir, $next_xid >> 20;
+append_to_file($segment, "\0" x (32 * 8192));
+command_ok([ 'pg_resetwal', '--pgdata', $node->data_dir, '--next-transaction-id', $next_xid ], 'the transaction IDs run out');
+$node->start;
+(undef, my $err) = query(
+	'exhausted', q{\set VERBOSITY sqlstate
+	SELECT narvik_create_session('alice')});
+like($err, qr/ERROR:  54000/, 'nothing can be written');
+my ($out, $complaint) = query('exhausted', qq{$validate('due'); SELECT count(*) FROM narvik_validate_session('dead')});
+is($out, "alice|f|t\n0", 'the session is valid, the expired one is not');
+like($complaint, qr/DETAIL:  database is not accepting commands/, 'and the warning says why');
 
 $node->stop;
 done_testing();

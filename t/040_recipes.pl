@@ -10,9 +10,9 @@
 use strict;
 use warnings;
 
-use Cwd qw(abs_path);
+use Cwd            qw(abs_path);
 use File::Basename qw(dirname);
-use IPC::Run ();
+use IPC::Run       ();
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -47,12 +47,13 @@ foreach my $part (split /^(?=File: |```)/m, slurp_file("$root/docs/recipes.md"))
 		$recipe{$file}[-1]{answer} = $2 if $1 eq 'text';
 	}
 }
-is_deeply([ sort @order ],
+is_deeply(
+	[ sort @order ],
 	[ sort map { s/^\Q$root\E\///r } glob("$root/examples/recipes/*") ],
 	'the page has every file of examples/recipes');
 foreach (@order)
 {
-	is(slurp_file("$root/$_"), join("\n", map { $_->{sql} } @{ $recipe{$_} }),
+	is( slurp_file("$root/$_"), join("\n", map { $_->{sql} } @{ $recipe{$_} }),
 		"$_ is what the page shows");
 }
 
@@ -78,7 +79,8 @@ sub run_recipe
 	my ($file, $database) = @_;
 	my $script = join('', map { "$_->{sql}\n\\echo -- next\n" } @{ $recipe{$file} });
 	my $out = '';
-	IPC::Run::run([ 'psql', '-Xq', '-d', $node->connstr($database) ],
+	IPC::Run::run(
+		[ 'psql', '-Xq', '-d', $node->connstr($database) ],
 		'<', \$script, '>&', \$out);
 	my @answers = split /^-- next\n/m, $out, -1;
 	is(scalar @answers, 1 + @{ $recipe{$file} }, "$file runs to its end");
@@ -105,17 +107,19 @@ run_recipe('examples/recipes/setup.sql', 'setup');
 foreach my $file (grep { $_ ne 'examples/recipes/setup.sql' } @order)
 {
 	my $database = basename_of($file);
-	$node->safe_psql('postgres',
+	$node->safe_psql(
+		'postgres',
 		qq{CREATE DATABASE "$database" TEMPLATE setup;
 		   ALTER DATABASE "$database" SET search_path = public, narvik});
 	run_recipe($file, $database);
-	is($node->safe_psql($database, $careless),
+	is( $node->safe_psql($database, $careless),
 		'', "$file: no function runs as a superuser, for PUBLIC, or by the caller's search path");
 }
 
 # ---- passwords --------------------------------------------------------------
 
-$node->safe_psql('postgres', 'CREATE DATABASE passwords TEMPLATE setup;
+$node->safe_psql(
+	'postgres', 'CREATE DATABASE passwords TEMPLATE setup;
 	ALTER DATABASE passwords SET search_path = public, narvik');
 
 sub as_webapp
@@ -125,9 +129,11 @@ sub as_webapp
 }
 
 is((as_webapp('TABLE app_users'))[1], "1|alice\n2|bob", 'the application reads the users, without hashes');
-like((as_webapp('TABLE app_passwords'))[2],
+like(
+	(as_webapp('TABLE app_passwords'))[2],
 	qr/permission denied for table app_passwords/, 'it reads no password hash');
-like((as_webapp("UPDATE app_passwords SET hash = 'x'"))[2],
+like(
+	(as_webapp("UPDATE app_passwords SET hash = 'x'"))[2],
 	qr/permission denied for table app_passwords/, 'and writes none');
 $node->safe_psql('postgres', 'CREATE ROLE nobody_special LOGIN');
 foreach my $call ("check_password('alice', 'alice''s password')", "change_password('alice''s password', 'x')")
@@ -136,13 +142,15 @@ foreach my $call ("check_password('alice', 'alice''s password')", "change_passwo
 	like($err, qr/permission denied for function/, "other roles cannot call $call");
 }
 
-my ($rc, $out, $err) = as_webapp("SELECT check_password('alice', 'wrong'), check_password('nobody', 'wrong'),
+my ($rc, $out, $err) = as_webapp(
+	"SELECT check_password('alice', 'wrong'), check_password('nobody', 'wrong'),
 	check_password(NULL, 'wrong'), check_password('alice', NULL), check_password('alice', 'alice''s password'),
 	change_password('alice''s password', 'x')");
 is("$rc|$out|$err", '0|||||1||', 'the right password of the right name gives the user; nobody changes a password');
 
 # Medians: the machine does other things as well.
-($rc, $out, $err) = as_webapp(q{
+($rc, $out, $err) = as_webapp(
+	q{
 	CREATE FUNCTION pg_temp.seconds(name text) RETURNS double precision LANGUAGE plpgsql AS $$
 	DECLARE
 		start timestamptz := clock_timestamp();
@@ -160,14 +168,14 @@ is($node->safe_psql('passwords', $costs), 't', "passwords are hashed at bcrypt's
 is($node->safe_psql('password', $costs), 't', 'changed ones, too');
 
 # With this crypt() any password would be right.
-$node->safe_psql('passwords', q{
+$node->safe_psql(
+	'passwords', q{
 	CREATE FUNCTION public.crypt(text, text) RETURNS text LANGUAGE sql AS 'SELECT $2'});
 is((as_webapp("SELECT check_password('alice', 'wrong')"))[1], '', 'a crypt() in another schema is not asked');
 
 # ---- README's first example -------------------------------------------------
 
-my ($example) = slurp_file("$root/README.md") =~
-  /^## Row-level security in one call\n.*?^```sql\n(.*?)^```/ms
+my ($example) = slurp_file("$root/README.md") =~ /^## Row-level security in one call\n.*?^```sql\n(.*?)^```/ms
   or BAIL_OUT('README has no example of row-level security');
 $node->safe_psql('postgres', 'CREATE EXTENSION narvik CASCADE');
 is( $node->safe_psql('postgres', $example),
@@ -178,7 +186,8 @@ is($node->safe_psql('postgres', 'SELECT count(*) FROM notes'), '2', 'there are o
 # ---- a log-in and a password change wait for each other ---------------------
 
 # The statements of the page, with the passwords of a user who is still as made.
-$node->safe_psql('postgres', 'CREATE DATABASE race TEMPLATE setup;
+$node->safe_psql(
+	'postgres', 'CREATE DATABASE race TEMPLATE setup;
 	ALTER DATABASE race SET search_path = public, narvik');
 my ($check) = $recipe{'examples/recipes/log-in.sql'}[0]{sql} =~ /^(SELECT user_id FROM check_password.*?) \\gset$/m;
 my ($change) = $recipe{'examples/recipes/password.sql'}[0]{sql} =~ /^(SELECT narvik_delete_sessions_for_user.*?;)$/ms;
@@ -187,9 +196,9 @@ $node->safe_psql('race', "SELECT narvik_save_session(narvik_session_id('known'),
 
 sub wait_for_lock
 {
-	$node->poll_query_until('race',
-		"SELECT count(*) = 1 FROM pg_stat_activity WHERE datname = 'race' AND wait_event_type = 'Lock'")
-	  or die 'nobody waits';
+	$node->poll_query_until(
+		'race',
+		"SELECT count(*) = 1 FROM pg_stat_activity WHERE datname = 'race' AND wait_event_type = 'Lock'") or die 'nobody waits';
 	return;
 }
 
@@ -199,7 +208,8 @@ $one->query_safe('SET ROLE webapp');
 $other->query_safe('SET ROLE webapp');
 
 $one->query_safe("BEGIN; $login");
-$other->query_until(qr/waits/,
+$other->query_until(
+	qr/waits/,
 	"\\echo waits\nBEGIN; SELECT narvik_authenticate('known'); $change\nCOMMIT;\n");
 wait_for_lock();
 $one->query_safe('COMMIT');
@@ -219,7 +229,8 @@ $other->quit;
 
 # ---- what PostgREST's transactions do ---------------------------------------
 
-$node->safe_psql('postgrest', q{
+$node->safe_psql(
+	'postgrest', q{
 	SELECT narvik_save_session(narvik_session_id('half gone'), '1', now() + interval '1 day')});
 my $request = q{SET LOCAL ROLE web_anon;
 	SELECT set_config('request.cookies', '{"narvik_session": "half gone"}', true) \g /dev/null
@@ -231,7 +242,8 @@ is($node->safe_psql('postgrest', "BEGIN READ ONLY; $request"), '1', 'a GET is au
 is($node->safe_psql('postgrest', $slid), 'f', 'and does not extend the session');
 is($node->safe_psql('postgrest', "BEGIN; $request"), '1', 'a POST is authenticated');
 is($node->safe_psql('postgrest', $slid), 't', 'and extends it');
-is( $node->safe_psql('postgrest',
+is( $node->safe_psql(
+		'postgrest',
 		q{BEGIN; SET LOCAL ROLE web_anon; SELECT hooks.pre_request() \g /dev/null
 		  SELECT narvik_current_user_id() IS NULL; COMMIT; SELECT narvik_current_user_id() IS NULL}),
 	"t\nt",
@@ -247,7 +259,7 @@ my ($dump) = run_command([ 'pg_dump', '-d', $node->connstr('race') ]);
 my $id = $node->safe_psql('race', "SELECT id FROM narvik_fetch_sessions_for_user('2')");
 like($dump, qr/\Q$id\E/, 'a dump shows the id of a session');
 unlike($dump, qr/\Q$token\E/, 'and not its token');
-is($node->safe_psql('race', "SELECT count(*) FROM narvik_validate_session('$id')"),
+is( $node->safe_psql('race', "SELECT count(*) FROM narvik_validate_session('$id')"),
 	'0', 'an id is no token');
 
 # ---- docs/security.md: where the server shows tokens ------------------------
@@ -265,8 +277,13 @@ sub logged
 	print $file "$sql;\n";
 	close $file;
 	local $ENV{PGOPTIONS} = join(' ', map { "-c $_=$settings{$_}" } sort keys %settings);
-	IPC::Run::run([ 'pgbench', '-n', '-t', '1', '-M', $mode, '-D', "token=$secret",
-			'-f', $bind, $node->connstr('postgres') ], '>', \my $out, '2>', \my $err);
+	IPC::Run::run(
+		[   'pgbench', '-n', '-t', '1', '-M', $mode, '-D', "token=$secret",
+			'-f', $bind, $node->connstr('postgres') ],
+		'>',
+		\my $out,
+		'2>',
+		\my $err);
 	return join("\n", grep { /\Q$secret\E/ } split /\n/, slurp_file($node->logfile, $from));
 }
 
@@ -281,37 +298,44 @@ my %explain = (
 	'auto_explain.log_min_duration' => 0);
 
 is($node->safe_psql('postgres', 'SHOW log_parameter_max_length'), '0', 'the recipe has set this');
-foreach my $setting ([ log_statement => 'all' ], [ log_min_duration_statement => 0 ],
+foreach my $setting (
+	[ log_statement => 'all' ], [ log_min_duration_statement => 0 ],
 	[ log_min_duration_sample => 0 ])
 {
-	like(logged($call, 'extended', @$setting, %loud),
+	like(
+		logged($call, 'extended', @$setting, %loud),
 		qr/parameters: \$1/i, "$setting->[0] shows bind parameters");
 	is(logged($call, 'extended', @$setting), '', 'but not with log_parameter_max_length = 0');
 }
-like(logged($failing, 'extended', log_parameter_max_length_on_error => -1),
+like(
+	logged($failing, 'extended', log_parameter_max_length_on_error => -1),
 	qr/portal with parameters/, 'log_parameter_max_length_on_error shows them with errors');
 is(logged($failing, 'extended'), '', 'but not if it is 0');
 is(logged($call, 'extended', %explain), '', 'auto_explain does not show them');
 is( logged($call, 'extended', %explain, 'auto_explain.log_parameter_max_length' => -1) =~ /Query Parameters/,
 	$version >= 16, 'but from PostgreSQL 16 on, unless told not to');
-like(logged($call, 'extended', %explain, 'auto_explain.log_verbose' => 'on'),
+like(
+	logged($call, 'extended', %explain, 'auto_explain.log_verbose' => 'on'),
 	qr/Output: narvik_authenticate\('/, 'but with log_verbose the plan does');
-like(logged($in_text, 'simple', log_statement => 'all'),
+like(
+	logged($in_text, 'simple', log_statement => 'all'),
 	qr/LOG:  statement:/, 'a token in the text of a statement is logged with it');
 like(logged($in_text . ', 1 / 0', 'simple'), qr/STATEMENT:/, 'and with every error');
 
-$node->safe_psql('postgres', 'CREATE EXTENSION pg_stat_statements; CREATE ROLE stranger LOGIN;
+$node->safe_psql(
+	'postgres', 'CREATE EXTENSION pg_stat_statements; CREATE ROLE stranger LOGIN;
 	CREATE ROLE watcher LOGIN; GRANT pg_read_all_stats TO watcher');
 $node->safe_psql('postgres', "CREATE PROCEDURE proc(text) LANGUAGE sql AS 'SELECT narvik_authenticate(\$1)'");
 # The version of PostgreSQL from which on it does in these.
 my @utility = (
 	[ "CALL proc('$secret')", 17 ],
-	[ "COPY (SELECT narvik_authenticate('$secret')) TO STDOUT" ],
+	["COPY (SELECT narvik_authenticate('$secret')) TO STDOUT"],
 	[ "CREATE TABLE made AS SELECT narvik_authenticate('$secret')", 16 ],
 	[ "DECLARE c CURSOR WITH HOLD FOR SELECT narvik_authenticate('$secret')", 16 ],
-	[ "DO \$\$ BEGIN PERFORM narvik_authenticate('$secret'); END \$\$" ]);
+	["DO \$\$ BEGIN PERFORM narvik_authenticate('$secret'); END \$\$"]);
 $node->safe_psql('postgres', join('; ', $in_text, map { $_->[0] } @utility));
-is( $node->safe_psql('postgres',
+is( $node->safe_psql(
+		'postgres',
 		"SELECT query FROM pg_stat_statements WHERE query ~ '$secret' AND query !~ 'stat_statements' ORDER BY query COLLATE \"C\""),
 	join("\n", map { $_->[0] } grep { !$_->[1] || $version < $_->[1] } @utility),
 	'pg_stat_statements replaces constants, but not in utility statements');
@@ -319,7 +343,8 @@ is( $node->safe_psql('postgres',
 my $webapp = $node->background_psql('postgres', extra_params => [ '-U', 'webapp' ]);
 $webapp->query_safe("SELECT '$secret'");
 my $activity = "SELECT query FROM pg_stat_activity WHERE usename = 'webapp' AND pid <> pg_backend_pid()";
-foreach ([ stranger => '<insufficient privilege>' ], [ webapp => "SELECT '$secret'" ],
+foreach (
+	[ stranger => '<insufficient privilege>' ], [ webapp => "SELECT '$secret'" ],
 	[ watcher => "SELECT '$secret'" ])
 {
 	my ($role, $answer) = @$_;

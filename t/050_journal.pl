@@ -6,7 +6,7 @@ use strict;
 use warnings;
 
 use FindBin;
-use lib $FindBin::RealBin;
+use lib "$FindBin::RealBin/lib";
 
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -18,7 +18,8 @@ use Test::More;
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
 $node->start;
-$node->safe_psql('postgres',
+$node->safe_psql(
+	'postgres',
 	'CREATE EXTENSION narvik CASCADE; CREATE EXTENSION amcheck; CREATE EXTENSION pageinspect');
 my $connstr = $node->connstr('postgres');
 
@@ -29,8 +30,12 @@ $load->finish;
 my $dbh = SessionJournal::connect_to($connstr);
 is_deeply([ $journal->check($dbh) ], [], 'an undisturbed load: nothing is wrong');
 note($journal->summary);
-is(scalar(grep { $_ } @{ $journal->{acknowledged} }{qw(create save validate validate_dead extend make_due rotate invalidate
-		logout change_data swap roll_back)}), 12, 'it did everything there is to do');
+is( scalar(
+		grep { $_ } @{ $journal->{acknowledged} }{
+			qw(create save validate validate_dead extend make_due rotate invalidate
+			  logout change_data swap roll_back) }),
+	12,
+	'it did everything there is to do');
 is($journal->{happened} + $journal->{vanished}, 0, 'every operation was acknowledged');
 
 # ---- planted in the server --------------------------------------------------
@@ -65,16 +70,20 @@ planted('a session that nobody made', qr/^the session of nobody is nobody's$/m, 
 planted('a dead token that is valid', qr/^a dead token is valid, of $user$/m, sprintf($insert, "sha256('$dead')", $user));
 planted('two sessions of one', qr/^the session of $user is there 2 times$/m, sprintf($insert, "sha256('x')", $user));
 planted('a rotation that is undone', qr/^the session of $user has another id$/m, sprintf($change, "id = sha256('x')"));
-planted('a token that finds the session of another', qr/^the token of $other finds another session$/m,
+planted(
+	'a token that finds the session of another', qr/^the token of $other finds another session$/m,
 	"DELETE FROM narvik_sessions WHERE user_id = '$other'", sprintf($change, "id = sha256('$journal->{sessions}{$other}{token}')"));
-planted('an extension that is lost', qr/^the session of $user has another expiry$/m, sprintf($change, "expires_at = expires_at - interval '1 microsecond'"));
+planted(
+	'an extension that is lost', qr/^the session of $user has another expiry$/m,
+	sprintf($change, "expires_at = expires_at - interval '1 microsecond'"));
 planted('half an extension', qr/^the session of $user has half an expiry$/m, sprintf($change, 'purge_hour = purge_hour - 1'));
 planted('changed data', qr/^the session of $user has other data$/m, sprintf($change, q{data = '{"n": -1}'}));
-planted('a row that the hash index lacks', qr/^1 rows that the hash index does not find$/m,
+planted(
+	'a row that the hash index lacks', qr/^1 rows that the hash index does not find$/m,
 	sprintf($ready, 'id_excl'), sprintf($change, "user_id = '$user', id = id || '', purge_hour = purge_hour + 1"));
-planted("a row that $_ lacks", qr/^amcheck, narvik_sessions_$_: .*lacks matching index tuple/m,
-	sprintf($ready, $_), sprintf($insert, "sha256('x')", 'nobody'))
-  foreach 'pkey', 'user_id_idx', 'purge_hour_idx';
+planted(
+	"a row that $_ lacks", qr/^amcheck, narvik_sessions_$_: .*lacks matching index tuple/m,
+	sprintf($ready, $_), sprintf($insert, "sha256('x')", 'nobody')) foreach 'pkey', 'user_id_idx', 'purge_hour_idx';
 planted('an id that is there twice', qr/^1 ids that are there twice$/m, sprintf($ready, 'id_excl'), sprintf($insert, 'id', 'nobody'));
 
 # ---- planted in the journal -------------------------------------------------
@@ -107,21 +116,28 @@ my $settled;
 planted_in_journal('a wrong answer is reported', ['some text'], sub { push @{ $_[0]{wrong} }, 'some text' });
 $settled = planted_in_journal('under way and not done: allowed', [], $pending->('save', { new => {%is} }));
 is($settled->{vanished}, 1, 'and counted as such');
-$settled = planted_in_journal('under way and done: allowed',
+$settled = planted_in_journal(
+	'under way and done: allowed',
 	[], $pending->('create', { $user => { id => '?', expires => '?', n => $is{n} } }, $user => undef));
 is($settled->{happened}, 1, 'and counted as such');
-$settled = planted_in_journal('a rotation whose answer got lost: allowed',
+$settled = planted_in_journal(
+	'a rotation whose answer got lost: allowed',
 	[], $pending->('rotate', { $user => { %is, id => '?' } }, $user => { %is, id => 'old', token => 'old' }));
 ok($settled->{dead}{old}, 'and the old token has to be dead from then on');
-planted_in_journal('a rotation and another change: not allowed', ["half done: rotate for $user"],
+planted_in_journal(
+	'a rotation and another change: not allowed', ["half done: rotate for $user"],
 	$pending->('rotate', { $user => { %is, id => '?', n => -1 } }, $user => { %is, id => 'old', token => 'old' }));
-planted_in_journal('an extension whose answer got lost: allowed',
+planted_in_journal(
+	'an extension whose answer got lost: allowed',
 	[], $pending->('extend', { $user => { %is, expires => '?' } }, $user => { %$session, expires => $is{expires} - 1 }));
-planted_in_journal('one that went backwards: not allowed', ["half done: extend for $user"],
+planted_in_journal(
+	'one that went backwards: not allowed', ["half done: extend for $user"],
 	$pending->('extend', { $user => { %is, expires => '?' } }, $user => { %$session, expires => $is{expires} + 1 }));
-planted_in_journal('a transaction of which one half is there: not allowed', ["half done: swap for $user new"],
+planted_in_journal(
+	'a transaction of which one half is there: not allowed', ["half done: swap for $user new"],
 	$pending->('swap', { $user => undef, new => {%is} }, $user => undef, new => { %is, id => 'old' }));
-planted_in_journal('settled once, it stays so: a session that appears later', ["the session of $user is back"],
+planted_in_journal(
+	'settled once, it stays so: a session that appears later', ["the session of $user is back"],
 	sub { delete $_[0]{sessions}{$user}; $_[0]{ended}{$user} = 1 });
 
 # ---- an index entry without a row -------------------------------------------

@@ -6,7 +6,7 @@ use strict;
 use warnings;
 
 use FindBin;
-use lib $FindBin::RealBin;
+use lib "$FindBin::RealBin/lib";
 
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -22,12 +22,14 @@ $subscriber->init;
 $subscriber->start;
 foreach my $node ($publisher, $subscriber)
 {
-	$node->safe_psql('postgres', q{
+	$node->safe_psql(
+		'postgres', q{
 		CREATE EXTENSION narvik CASCADE;
 		CREATE EXTENSION amcheck;
 		CREATE EXTENSION pageinspect;
 		CREATE DATABASE linked});
-	$node->safe_psql('linked', q{
+	$node->safe_psql(
+		'linked', q{
 		CREATE EXTENSION narvik CASCADE;
 		CREATE TABLE people (id text PRIMARY KEY);
 		SELECT narvik_link_users('people')});
@@ -38,7 +40,8 @@ sub subscribe
 	my ($db, $tables) = @_;
 	$publisher->safe_psql($db, "CREATE PUBLICATION sessions FOR TABLE $tables");
 	my $connection = $publisher->connstr($db) =~ s/'/''/gr;
-	$subscriber->safe_psql($db,
+	$subscriber->safe_psql(
+		$db,
 		"CREATE SUBSCRIPTION ${db}_sessions CONNECTION '$connection' PUBLICATION sessions");
 	$subscriber->wait_for_subscription_sync($publisher, "${db}_sessions", $db);
 	return;
@@ -81,7 +84,8 @@ is_deeply(check($journal, $subscriber), [], 'what is done later arrives: ' . $jo
 is_deeply(check($journal, $publisher), [], 'and is so on the publisher');
 
 # What an UPDATE does not touch is not sent if it is stored out of line.
-my $token = $publisher->safe_psql('postgres', q{
+my $token = $publisher->safe_psql(
+	'postgres', q{
 	SELECT narvik_save_session(narvik_session_id('big'), 'big', now() + interval '10 days',
 		(SELECT jsonb_object_agg(i, sha512(i::text::bytea)) FROM generate_series(1, 1000) AS i));
 	SELECT extended FROM narvik_validate_session('big');
@@ -99,11 +103,12 @@ $publisher->safe_psql('postgres', q{SELECT narvik_delete_sessions_for_user('big'
 # ---- the subscriber's own writing -------------------------------------------
 
 my $due = q{SELECT extended FROM narvik_validate_session('due')};
-$publisher->safe_psql('postgres', q{
+$publisher->safe_psql(
+	'postgres', q{
 	SELECT narvik_save_session(narvik_session_id('due'), 'due', now() + interval '10 days');
 	SELECT narvik_save_session(narvik_session_id('expired'), 'due', now() - interval '10 days')});
 caught_up('postgres');
-is($subscriber->safe_psql('postgres', "SET default_transaction_read_only = on; $due"), 'f',
+is( $subscriber->safe_psql('postgres', "SET default_transaction_read_only = on; $due"), 'f',
 	'a subscriber that is read-only validates and leaves the row alone');
 is($subscriber->safe_psql('postgres', $due), 't', 'one that is not extends its own row');
 is($subscriber->safe_psql('postgres', 'SELECT narvik_delete_all_expired_sessions()'), '1', 'and purges it');
@@ -111,7 +116,7 @@ is($publisher->safe_psql('postgres', 'SELECT narvik_delete_all_expired_sessions(
 $publisher->safe_psql('postgres', q{SELECT token FROM narvik_rotate_session('due')});
 caught_up('postgres');
 my $sessions = q{SELECT seq, id, user_id, created_at, expires_at, lifetime, sliding, data, purge_hour FROM narvik_sessions ORDER BY seq};
-is($subscriber->safe_psql('postgres', $sessions), $publisher->safe_psql('postgres', $sessions),
+is( $subscriber->safe_psql('postgres', $sessions), $publisher->safe_psql('postgres', $sessions),
 	'neither stops replication, and the publisher has the last word');
 $publisher->safe_psql('postgres', q{SELECT narvik_delete_sessions_for_user('due')});
 
@@ -119,14 +124,17 @@ $publisher->safe_psql('postgres', q{SELECT narvik_delete_sessions_for_user('due'
 
 $publisher->safe_psql('linked', q{INSERT INTO people VALUES ('alice'), ('bob'), ('carol')});
 subscribe('linked', 'narvik_sessions, people');
-$publisher->safe_psql('linked', q{
+$publisher->safe_psql(
+	'linked', q{
 	SELECT narvik_save_session(narvik_session_id('token-' || id), id, now() + interval '29 days') FROM people;
 	DELETE FROM people WHERE id = 'alice';
 	UPDATE people SET id = 'robert' WHERE id = 'bob'});
 caught_up('linked');
-is( $subscriber->safe_psql('linked', q{
+is( $subscriber->safe_psql(
+		'linked', q{
 		SELECT t, u.id FROM unnest('{alice,bob,carol}'::text[]) AS t, narvik_validate_user('token-' || t, NULL::people) AS u}),
-	"bob|robert\ncarol|carol", 'sessions follow their users');
+	"bob|robert\ncarol|carol",
+	'sessions follow their users');
 $publisher->safe_psql('linked', 'TRUNCATE people');
 caught_up('linked');
 is($subscriber->safe_psql('linked', 'SELECT count(*) FROM narvik_sessions'), '0', 'and go with them');
@@ -135,9 +143,12 @@ is($subscriber->safe_psql('linked', 'SELECT count(*) FROM narvik_sessions'), '0'
 
 caught_up('postgres');
 $publisher->stop;
-$subscriber->safe_psql($_, "ALTER SUBSCRIPTION ${_}_sessions DISABLE; ALTER SUBSCRIPTION ${_}_sessions SET (slot_name = NONE);"
-	. "DROP SUBSCRIPTION ${_}_sessions") foreach ('postgres', 'linked');
-my ($rc, $out, $err) = $subscriber->psql('postgres',
+$subscriber->safe_psql(
+	$_,
+	"ALTER SUBSCRIPTION ${_}_sessions DISABLE; ALTER SUBSCRIPTION ${_}_sessions SET (slot_name = NONE);"
+	  . "DROP SUBSCRIPTION ${_}_sessions") foreach ('postgres', 'linked');
+my ($rc, $out, $err) = $subscriber->psql(
+	'postgres',
 	"\\set VERBOSITY sqlstate\nSELECT narvik_create_session('dave') FROM generate_series(1, (SELECT max(seq) FROM narvik_sessions))");
 like($err, qr/23505/, 'counters are not replicated, so new sessions meet old ones at first');
 $subscriber->safe_psql('postgres', q{SELECT setval('narvik_sessions_seq_seq', max(seq)) FROM narvik_sessions});

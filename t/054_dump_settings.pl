@@ -7,7 +7,7 @@ use strict;
 use warnings;
 
 use FindBin;
-use lib $FindBin::RealBin;
+use lib "$FindBin::RealBin/lib";
 
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -19,7 +19,8 @@ my $source = PostgreSQL::Test::Cluster->new('source');
 $source->init;
 $source->append_conf('postgresql.conf', "shared_preload_libraries = 'narvik'");
 $source->start;
-$source->safe_psql('postgres', q{
+$source->safe_psql(
+	'postgres', q{
 	CREATE ROLE app LOGIN;
 	CREATE ROLE admin_tool LOGIN;
 	CREATE DATABASE shop;
@@ -30,7 +31,8 @@ $source->safe_psql('postgres', q{
 	ALTER ROLE admin_tool SET narvik.session_expires_in = '1h';
 	ALTER ROLE admin_tool IN DATABASE shop SET narvik.cookie_same_site = 'strict';
 	GRANT SET ON PARAMETER narvik.session_expires_in TO app});
-$source->safe_psql('shop', q{
+$source->safe_psql(
+	'shop', q{
 	CREATE EXTENSION narvik CASCADE;
 	CREATE TABLE people (id text PRIMARY KEY);
 	INSERT INTO people VALUES ('alice'), ('bob');
@@ -57,20 +59,24 @@ sub check_all
 {
 	my ($node, $what) = @_;
 	is($node->safe_psql('postgres', $settings), $source->safe_psql('postgres', $settings), "$what: the same settings");
-	like(as_role($node, 'app', q{SELECT narvik_create_cookie('x')}), qr/^__Host-shop=x; Max-Age=604800; .*SameSite=Lax/,
+	like(
+		as_role($node, 'app', q{SELECT narvik_create_cookie('x')}), qr/^__Host-shop=x; Max-Age=604800; .*SameSite=Lax/,
 		"$what: the cookie is the database's");
-	like(as_role($node, 'admin_tool', q{SELECT narvik_create_cookie('x')}), qr/^__Host-shop=x; Max-Age=3600; .*SameSite=Strict/,
+	like(
+		as_role($node, 'admin_tool', q{SELECT narvik_create_cookie('x')}), qr/^__Host-shop=x; Max-Age=3600; .*SameSite=Strict/,
 		"$what: that of a role with settings of its own too");
 	is(as_role($node, 'app', sprintf $login, 'alice'), 7 * 86_400, "$what: a session lives as long");
 	is(as_role($node, 'admin_tool', sprintf $login, 'alice'), 3600, "$what: that of the other role too");
 	is(as_role($node, 'app', sprintf $login, 'nobody'), '23503', "$what: users are linked");
 	is(as_role($node, 'app', q{SELECT user_id FROM narvik_validate_session('token-bob')}), 'bob', "$what: a session is valid");
-	is(as_role($node, 'app', "SET narvik.session_expires_in = '1d'; " . sprintf $login, 'bob'), 86_400,
+	is( as_role($node, 'app', "SET narvik.session_expires_in = '1d'; " . sprintf $login, 'bob'), 86_400,
 		"$what: a role that may change a setting may");
-	is(as_role($node, 'admin_tool', "SELECT narvik_cookie_name(); SET narvik.session_expires_in = '1d'"), '42501',
+	is( as_role($node, 'admin_tool', "SELECT narvik_cookie_name(); SET narvik.session_expires_in = '1d'"), '42501',
 		"$what: one that may not may not");
-	is($node->safe_psql('shop', sprintf($login, 'alice') . ';' . sprintf($login, 'alice')
-			. q{;SELECT count(*) FROM narvik_fetch_sessions_for_user('alice')}), "604800\n604800\n3",
+	is( $node->safe_psql(
+			'shop',
+			sprintf($login, 'alice') . ';' . sprintf($login, 'alice') . q{;SELECT count(*) FROM narvik_fetch_sessions_for_user('alice')}),
+		"604800\n604800\n3",
 		"$what: a user has as many sessions as he may");
 	return;
 }
@@ -79,9 +85,13 @@ my $dir = PostgreSQL::Test::Utils::tempdir();
 my %formats = (plain => [], custom => ['-Fc'], directory => [ '-Fd', '-j2' ], tar => ['-Ft']);
 foreach my $format (sort keys %formats)
 {
-	$source->command_ok([ 'pg_dump', '-d', $source->connstr('shop'), '--create', @{ $formats{$format} }, '-f', "$dir/$format" ], "$format: pg_dump");
+	$source->command_ok(
+		[ 'pg_dump', '-d', $source->connstr('shop'), '--create', @{ $formats{$format} }, '-f', "$dir/$format" ],
+		"$format: pg_dump");
 }
-$source->command_ok([ 'pg_dumpall', '-d', $source->connstr('postgres'), '--globals-only', '-f', "$dir/globals" ], 'pg_dumpall --globals-only');
+$source->command_ok(
+	[ 'pg_dumpall', '-d', $source->connstr('postgres'), '--globals-only', '-f', "$dir/globals" ],
+	'pg_dumpall --globals-only');
 $source->command_ok([ 'pg_dumpall', '-d', $source->connstr('postgres'), '-f', "$dir/all" ], 'pg_dumpall');
 my $rows_before = $source->safe_psql('shop', $rows);
 
@@ -97,7 +107,9 @@ foreach my $format ('all', sort keys %formats)
 {
 	$target->safe_psql('postgres', 'DROP DATABASE IF EXISTS shop');
 	my @psql = @{ psql_file("$dir/$format") };
-	my @command = $format =~ /all|plain/ ? @psql
+	my @command =
+		$format =~ /all|plain/
+	  ? @psql
 	  : ('pg_restore', '--exit-on-error', '--create', '-d', $target->connstr('postgres'), "$dir/$format");
 	splice @command, 1, 0, '-v', 'ON_ERROR_STOP=1' if $format eq 'plain';
 	$target->command_ok(\@command, "$format: restored");
@@ -105,7 +117,7 @@ foreach my $format ('all', sort keys %formats)
 	check_all($target, $format);
 }
 check_all($source, 'the source itself');
-is(as_role($target, 'admin_tool', "SET narvik.session_expires_in = '1d'; " . sprintf $login, 'bob'), 3600,
+is( as_role($target, 'admin_tool', "SET narvik.session_expires_in = '1d'; " . sprintf $login, 'bob'), 3600,
 	'nor before the library is loaded, when the server does not know better');
 $target->stop;
 
@@ -120,7 +132,7 @@ $load->wait_for($journal->size + 500);
 $load->finish;
 $source->safe_psql('postgres', 'CREATE DATABASE restored TEMPLATE template0');
 $source->command_ok([ 'pg_restore', '--exit-on-error', '-d', $source->connstr('restored'), "$dir/load" ], 'under load: restored');
-is($source->safe_psql('restored', q{SELECT count(*) > 0, count(*) = count(DISTINCT user_id) FROM narvik_sessions}), 't|t',
+is( $source->safe_psql('restored', q{SELECT count(*) > 0, count(*) = count(DISTINCT user_id) FROM narvik_sessions}), 't|t',
 	'under load: each user has the one session he had at a moment');
 $source->safe_psql('restored', 'CREATE EXTENSION amcheck; CREATE EXTENSION pageinspect');
 my $dbh = SessionJournal::connect_to($source->connstr('restored'));

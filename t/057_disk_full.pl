@@ -9,7 +9,7 @@ use strict;
 use warnings;
 
 use FindBin;
-use lib $FindBin::RealBin;
+use lib "$FindBin::RealBin/lib";
 
 use Fault;
 use PostgreSQL::Test::Cluster;
@@ -23,7 +23,8 @@ use Time::HiRes qw(sleep time);
 build_fault();
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init(extra => ['--wal-segsize=1']);
-$node->append_conf('postgresql.conf', q{
+$node->append_conf(
+	'postgresql.conf', q{
 autovacuum = off
 restart_after_crash = off
 min_wal_size = 2MB
@@ -31,7 +32,8 @@ wal_recycle = off
 log_min_messages = warning
 });
 start_with_fault($node);
-$node->safe_psql('postgres',
+$node->safe_psql(
+	'postgres',
 	'CREATE EXTENSION narvik CASCADE; CREATE EXTENSION amcheck; CREATE EXTENSION pageinspect');
 my $connstr = $node->connstr('postgres');
 
@@ -49,7 +51,8 @@ sub check
 my $dbh = SessionJournal::connect_to($connstr);
 my $create = q{SELECT token, id FROM narvik_create_session('alice', '{"n": 0}')};
 my @sessions = map { $dbh->selectrow_hashref($create) } 1 .. 50;
-$dbh->do(q{SELECT narvik_save_session(narvik_session_id('due ' || n), 'due', now() + interval '10 days') FROM generate_series(1, 500) AS n});
+$dbh->do(
+	q{SELECT narvik_save_session(narvik_session_id('due ' || n), 'due', now() + interval '10 days') FROM generate_series(1, 500) AS n});
 # Its maps of the table have to be there already.
 $dbh->do('VACUUM narvik_sessions');
 fill_disk('/base/');
@@ -64,16 +67,23 @@ unlike($dbh->errstr, qr/[a-z2-7]{32}/, 'and has no token');
 cmp_ok(scalar @sessions, '>=', 50, 'after ' . @sessions . ' sessions');
 
 my $count = sub { ($dbh->selectrow_array('SELECT count(*) FROM narvik_sessions'))[0] };
-my $valid = sub { ($dbh->selectrow_array('SELECT count(*) FROM unnest($1::text[]) AS t, narvik_validate_session(t)', {}, [ map { $_->{token} } @_ ]))[0] };
+my $valid = sub {
+	($dbh->selectrow_array('SELECT count(*) FROM unnest($1::text[]) AS t, narvik_validate_session(t)', {}, [ map { $_->{token} } @_ ]))[0];
+};
 is($count->(), 500 + @sessions, 'as many rows as were acknowledged');
 is($valid->(@sessions), scalar @sessions, 'while it is full every session is valid');
-is_deeply($dbh->selectrow_arrayref(q{
+is_deeply(
+	$dbh->selectrow_arrayref(
+		q{
 		SELECT count(*), bool_and(extended <> due), bool_or(due) FROM generate_series(1, 500) AS n, narvik_validate_session('due ' || n)}),
-	[ 500, 1, 1 ], 'also those that are due, as far as there is no room to extend them');
+	[ 500, 1, 1 ],
+	'also those that are due, as far as there is no room to extend them');
 $dbh->do(q{DELETE FROM narvik_sessions WHERE user_id = 'due'});
 my @revoked = splice @sessions, 0, @sessions / 2;
-is($dbh->selectrow_array('SELECT count(*) FILTER (WHERE narvik_invalidate_session(i)) FROM unnest($1::text[]) AS i', {}, [ map { $_->{id} } @revoked ]),
-	scalar @revoked, 'sessions can be revoked');
+is( $dbh->selectrow_array(
+		'SELECT count(*) FILTER (WHERE narvik_invalidate_session(i)) FROM unnest($1::text[]) AS i', {}, [ map { $_->{id} } @revoked ]),
+	scalar @revoked,
+	'sessions can be revoked');
 is($valid->(@revoked), 0, 'and are dead');
 $dbh->do('VACUUM narvik_sessions');
 ok($dbh->selectrow_hashref($create), 'once VACUUM was there, their room serves new sessions');

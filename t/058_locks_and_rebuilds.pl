@@ -11,14 +11,16 @@ use Test::More;
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
 $node->start;
-$node->safe_psql('postgres', q{
+$node->safe_psql(
+	'postgres', q{
 	CREATE EXTENSION narvik CASCADE;
 	SELECT narvik_save_session(narvik_session_id('fresh'), 'alice', now() + interval '29 days')});
 
 # Whether a validation waits for a lock.
 sub waits
 {
-	my ($rc, $out, $err) = $node->psql('postgres', q{
+	my ($rc, $out, $err) = $node->psql(
+		'postgres', q{
 		\set VERBOSITY sqlstate
 		SET lock_timeout = '500ms';
 		SELECT user_id FROM narvik_validate_session('fresh')});
@@ -68,7 +70,10 @@ $reader->quit;
 
 sub filenodes
 {
-	return { map { split /\|/ } split /\n/, $node->safe_psql('postgres',
+	return {
+		map { split /\|/ } split /\n/,
+		$node->safe_psql(
+			'postgres',
 			q{SELECT indexrelid::regclass, pg_relation_filenode(indexrelid) FROM pg_index WHERE indrelid = 'narvik_sessions'::regclass}) };
 }
 
@@ -83,11 +88,13 @@ my $others = 'narvik_sessions_pkey narvik_sessions_purge_hour_idx narvik_session
 my $before = filenodes();
 my ($rc, $out, $err) = $node->psql('postgres', 'REINDEX TABLE CONCURRENTLY narvik_sessions');
 is($rc, 0, 'REINDEX TABLE CONCURRENTLY works');
-like($err, qr/WARNING:  cannot reindex exclusion constraint index "public.narvik_sessions_id_excl" concurrently, skipping/,
+like(
+	$err, qr/WARNING:  cannot reindex exclusion constraint index "public.narvik_sessions_id_excl" concurrently, skipping/,
 	'says what it leaves out');
 is(rebuilt($before), $others, 'and rebuilds all indexes but that on the id');
 ($rc, $out, $err) = $node->psql('postgres', 'REINDEX INDEX CONCURRENTLY narvik_sessions_id_excl');
-like($err, qr/ERROR:  concurrent index creation for exclusion constraints is not supported/,
+like(
+	$err, qr/ERROR:  concurrent index creation for exclusion constraints is not supported/,
 	'REINDEX INDEX CONCURRENTLY refuses that one');
 
 $admin->quit;

@@ -11,7 +11,7 @@ use strict;
 use warnings;
 
 use FindBin;
-use lib $FindBin::RealBin;
+use lib "$FindBin::RealBin/lib";
 
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -99,8 +99,7 @@ sub usecs
 	return "(extract(epoch FROM $expression - timestamptz '2000-01-01 00:00:00+00') * 1000000)::bigint";
 }
 
-ask(
-	q{SET client_min_messages = warning;
+ask(q{SET client_min_messages = warning;
 	CREATE EXTENSION narvik CASCADE;
 	CREATE TABLE people (id text PRIMARY KEY);
 	INSERT INTO people SELECT 'u' || i FROM generate_series(0, 99) AS i;
@@ -132,12 +131,10 @@ my %alive = (
 	narvik_authenticate => sub { "SELECT (narvik_authenticate('$_[0]') IS NOT NULL)::int" },
 	narvik_validate_user => sub { "SELECT count(*) FROM narvik_validate_user('$_[0]', NULL::people)" },
 	narvik_rotate_session => sub { "SELECT count(*) FROM narvik_rotate_session('$_[0]')" },
-	narvik_update_session_data =>
-	  sub { "SELECT (narvik_update_session_data(narvik_session_id('$_[0]'), '{}') IS NOT NULL)::int" },
+	narvik_update_session_data => sub { "SELECT (narvik_update_session_data(narvik_session_id('$_[0]'), '{}') IS NOT NULL)::int" },
 	narvik_fetch_sessions_for_user =>
 	  sub { "SELECT count(*) FROM narvik_fetch_sessions_for_user('u1') WHERE id = narvik_session_id('$_[0]')" },
-	narvik_delete_all_expired_sessions =>
-	  sub { "SELECT 1 - narvik_delete_all_expired_sessions()" });
+	narvik_delete_all_expired_sessions => sub { "SELECT 1 - narvik_delete_all_expired_sessions()" });
 
 foreach my $function (sort keys %alive)
 {
@@ -181,7 +178,7 @@ foreach my $lifetime (2, 3, SECOND, HOUR + 1, 30 * DAY)
 	my $early = ask($validate);
 	set_clock($start + $lifetime - $half);
 	my $due = ask($validate);
-	is("$early $due", 'f|' . ($start + $lifetime) . ' t|' . ($now + $lifetime),
+	is( "$early $due", 'f|' . ($start + $lifetime) . ' t|' . ($now + $lifetime),
 		"a life of $lifetime us is extended at its half, not a microsecond earlier");
 }
 ask(q{SELECT narvik_delete_sessions_for_user('u2')});
@@ -200,7 +197,7 @@ foreach (@changes)
 	my ($zone, $start) = @$_;
 	set_clock($start);
 	ask("SET TimeZone = '$zone'");
-	is(ask(q{SELECT now() + interval '2 days' = now() + interval '48 hours'}),
+	is( ask(q{SELECT now() + interval '2 days' = now() + interval '48 hours'}),
 		'f', "in $zone two days are not 48 hours");
 	ask(q{SET narvik.session_expires_in = '1d'});
 	my %tokens = map {
@@ -209,7 +206,7 @@ foreach (@changes)
 	} q{NULL}, q{'1 day'}, q{'24 hours'}, q{'1 day -24 hours +86400 seconds'};
 
 	set_clock($start + DAY / 2 - 1);
-	is(ask(join ' UNION ALL ', map { "SELECT extended FROM narvik_validate_session('$tokens{$_}')" } sort keys %tokens),
+	is( ask(join ' UNION ALL ', map { "SELECT extended FROM narvik_validate_session('$tokens{$_}')" } sort keys %tokens),
 		"f\nf\nf\nf", 'not extended before the half of 24 hours');
 	set_clock($start + DAY / 2);
 	is( ask(join ' UNION ALL ',
@@ -244,8 +241,11 @@ foreach my $era (sort { $eras{$a} <=> $eras{$b} } keys %eras)
 	my $start = ($eras{$era} - $epoch) * SECOND - 1;
 	set_clock($start);
 	my $token = create('u4', HOUR, 'true');
-	my @seen = ask('SELECT ' . usecs('created_at') . ', ' . usecs('expires_at')
-		. ", purge_hour = least(2147483647, div(extract(epoch FROM expires_at), 3600)) FROM narvik_sessions");
+	my @seen =
+	  ask(  'SELECT '
+		  . usecs('created_at') . ', '
+		  . usecs('expires_at')
+		  . ", purge_hour = least(2147483647, div(extract(epoch FROM expires_at), 3600)) FROM narvik_sessions");
 	set_clock($start + HOUR / 2);
 	push @seen, ask('SELECT extended, ' . usecs('expires_at') . " FROM narvik_validate_session('$token')");
 	push @seen, ask('SELECT narvik_delete_all_expired_sessions()');
@@ -254,27 +254,26 @@ foreach my $era (sort { $eras{$a} <=> $eras{$b} } keys %eras)
 	set_clock($now + 1);
 	push @seen, ask(q{SELECT count(*) FROM narvik_fetch_sessions_for_user('u4')});
 	push @seen, ask('SELECT narvik_delete_all_expired_sessions()');
-	is("@seen", join(' ', "$start|" . ($start + HOUR) . '|t', 't|' . ($start + HOUR / 2 + HOUR), 0, 1, 0, 1),
+	is( "@seen", join(' ', "$start|" . ($start + HOUR) . '|t', 't|' . ($start + HOUR / 2 + HOUR), 0, 1, 0, 1),
 		"$era: created, extended, valid to its end, purged");
 }
 is(sqlstate(q{SELECT narvik_create_session('u4')}), '22023', 'at the end of time a session of 30 days is refused');
 is(sqlstate(q{SELECT narvik_create_cookie('t', '30 days')}), '22023', 'and so is its cookie');
 ask(q{SELECT narvik_save_session(narvik_session_id('last'), 'u4', '294276-12-31 23:59:59.999999+00')});
-is(ask(q{SELECT extended FROM narvik_validate_session('last')}),
+is( ask(q{SELECT extended FROM narvik_validate_session('last')}),
 	'f', 'a session that could only be extended beyond it is not');
 is(ask(q{SELECT narvik_delete_sessions_for_user('u4')}), '1', 'and can be deleted');
 
 set_clock(utc(2026, 6, 1));
 foreach my $endless ('infinity', '-infinity')
 {
-	is(sqlstate("SELECT narvik_save_session(repeat('0', 64), 'u5', '$endless')"),
+	is( sqlstate("SELECT narvik_save_session(repeat('0', 64), 'u5', '$endless')"),
 		'22023', "$endless is no expiry to save");
 	is(sqlstate("SELECT narvik_update_session_expiry(repeat('0', 64), '$endless')"), '22023', 'or to set');
 }
 
 # Rows that the table's owner wrote: every column at both its ends.
-ask(
-	q{INSERT INTO narvik_sessions (id, user_id, created_at, expires_at, lifetime, sliding, data, purge_hour)
+ask(q{INSERT INTO narvik_sessions (id, user_id, created_at, expires_at, lifetime, sliding, data, purge_hour)
 	SELECT decode(narvik_session_id(format('%s %s %s', c, e, l)), 'hex'), 'u6', c, e, l, true, '{}',
 		   CASE WHEN e < now() THEN -2147483648 ELSE 2147483647 END
 	FROM unnest('{-infinity,4713-11-24 BC,2026-05-31,294276-12-31 23:59:59.999999+00,infinity}'::timestamptz[]) AS c,
@@ -286,12 +285,13 @@ my $validate_all = q{
 		  FROM (SELECT created_at AS c, expires_at AS e, lifetime AS l FROM narvik_sessions WHERE user_id = 'u6') AS r) AS s
 	LEFT JOIN LATERAL narvik_validate_session(s.token) AS v ON true};
 ask(q{SET narvik.session_max_age = '24855d'});
-is(ask('SELECT count(*) > 0 AND count(*) = count(v.id) FROM (SELECT 1) AS one LEFT JOIN LATERAL'
-		. q{ narvik_validate_session('-infinity infinity ') AS v ON true}),
-	't', 'under session_max_age a row without beginning or end is no error');
+is( ask(    'SELECT count(*) > 0 AND count(*) = count(v.id) FROM (SELECT 1) AS one LEFT JOIN LATERAL'
+		  . q{ narvik_validate_session('-infinity infinity ') AS v ON true}),
+	't',
+	'under session_max_age a row without beginning or end is no error');
 ask('RESET narvik.session_max_age');
 is(ask($validate_all), '175|105|0|0', 'no planted row is an error; valid are those that end later than now');
-is(ask('SELECT narvik_delete_all_expired_sessions() || \' \' || (SELECT count(*) FROM narvik_sessions WHERE expires_at <= now())'),
+is( ask('SELECT narvik_delete_all_expired_sessions() || \' \' || (SELECT count(*) FROM narvik_sessions WHERE expires_at <= now())'),
 	'0 0', 'and the others were deleted when seen');
 ask(q{SELECT narvik_delete_sessions_for_user('u6')});
 
@@ -355,8 +355,8 @@ sub walk_create
 	my $lifetime = some_time(20 * DAY);
 	my $sliding = rand() < 0.6 ? 'true' : 'false';
 	my ($token, $expires_at) = split /\|/,
-	  ask('SELECT token, ' . usecs('expires_at')
-		  . " FROM narvik_create_session('u7', '{}', $lifetime * interval '1 microsecond', $sliding)");
+	  ask(
+		'SELECT token, ' . usecs('expires_at') . " FROM narvik_create_session('u7', '{}', $lifetime * interval '1 microsecond', $sliding)");
 	differs('create', $expires_at, least($now + $lifetime, limit($now)));
 	$live{$token} = {
 		lifetime => $lifetime,
@@ -365,8 +365,7 @@ sub walk_create
 		created_at => $now,
 		expires_at => $expires_at,
 		set_at => $true,
-		stepped => $stepped
-	};
+		stepped => $stepped };
 	return;
 }
 
@@ -380,7 +379,8 @@ sub walk_validate
 	my $extended = $due && $expires_at > $s->{expires_at};
 	$expires_at = $s->{expires_at} unless $extended;
 	my $answer = ask('SELECT extended, ' . usecs('expires_at') . " FROM narvik_validate_session('$token')");
-	differs($extended ? 'extend' : $valid ? 'validate' : 'expire',
+	differs(
+		$extended ? 'extend' : $valid ? 'validate' : 'expire',
 		$answer, $valid ? ($extended ? 't' : 'f') . "|$expires_at" : '');
 	check_in_true_time($s, $valid);
 	if ($extended)
@@ -407,9 +407,9 @@ sub walk_clock
 	if (rand() < 0.3)
 	{
 		my $step = $offset != 0 && rand() < 0.5 ? -$offset : some_time(40 * DAY) * (rand() < 0.5 ? -1 : 1);
-		$offset += $step;
+		$offset  += $step;
 		$stepped += abs($step);
-		$count{$step < 0 ? 'step back' : 'step forward'}++;
+		$count{ $step < 0 ? 'step back' : 'step forward' }++;
 	}
 	set_clock($true + $offset);
 	return;
@@ -428,7 +428,8 @@ foreach my $step (1 .. 2500)
 	my @tokens = sort keys %live;
 	walk_validate($tokens[ rand @tokens ]);
 	walk_purge() if rand() < 0.03;
-	differs('list', ask(q{SELECT count(*) FROM narvik_fetch_sessions_for_user('u7')}),
+	differs(
+		'list', ask(q{SELECT count(*) FROM narvik_fetch_sessions_for_user('u7')}),
 		scalar grep { $_->{expires_at} > $now } values %live) if rand() < 0.1;
 }
 is(scalar @wrong, 0, "2500 steps of a random walk go as the model says (SEED=$seed)")
@@ -454,9 +455,11 @@ write_clock('+0');
 set_by_reload($node, 'narvik.purge = on');
 $node->safe_psql('postgres', 'SELECT narvik_unlink_users()');
 my $pid = launcher_pid($node);
-is( $node->safe_psql('postgres',
+is( $node->safe_psql(
+		'postgres',
 		q{SELECT backend_start = '2026-03-01' FROM pg_stat_activity WHERE backend_type = 'narvik launcher'}),
-	't', "the launcher's clock is the test's");
+	't',
+	"the launcher's clock is the test's");
 save_and_wait('the purge worker works by a clock that runs');
 foreach (
 	[ -1, 'a second back' ], [ -365 * 86400, 'a year back' ],

@@ -33,7 +33,8 @@ sub caught_up
 
 # ---- remote_apply: nothing is late ------------------------------------------
 
-$primary->safe_psql('postgres', q{
+$primary->safe_psql(
+	'postgres', q{
 	ALTER SYSTEM SET synchronous_standby_names = 'FIRST 2 (one, two)';
 	ALTER SYSTEM SET synchronous_commit = 'remote_apply';
 	SELECT pg_reload_conf()});
@@ -49,7 +50,7 @@ foreach my $round (1 .. $rounds)
 	$late += !$valid->($_, $token) foreach @readers;
 	my $new = $writer->query_safe("SELECT token FROM narvik_rotate_session('$token')");
 	$alive += $valid->($_, $token) foreach @readers;
-	$late += !$valid->($_, $new) foreach @readers;
+	$late  += !$valid->($_, $new)  foreach @readers;
 	$writer->query_safe("SELECT narvik_invalidate_session(narvik_session_id('$new'))");
 	$alive += $valid->($_, $new) foreach @readers;
 }
@@ -58,7 +59,8 @@ is($alive, 0, 'and after rotation and log-out invalid at once');
 
 # ---- without it: late, and not for ever -------------------------------------
 
-$primary->safe_psql('postgres', q{
+$primary->safe_psql(
+	'postgres', q{
 	ALTER SYSTEM RESET synchronous_standby_names; ALTER SYSTEM RESET synchronous_commit; SELECT pg_reload_conf()});
 $primary->poll_query_until('postgres', q{SELECT count(*) = 2 FROM pg_stat_replication WHERE sync_state = 'async'});
 my $token = $primary->safe_psql('postgres', q{SELECT token FROM narvik_create_session('bob')});
@@ -69,8 +71,11 @@ $primary->safe_psql('postgres', "SELECT narvik_invalidate_session(narvik_session
 caught_up($replicas[1]);
 is($valid->($readers[0], $token), '1', 'a replica that lags still takes a session for valid that has ended');
 is($valid->($readers[1], $token), '0', 'one that does not lag does not');
-is( $replicas[0]->safe_psql('postgres', q{SELECT pg_last_wal_receive_lsn() > pg_last_wal_replay_lsn()
-		OR '} . $primary->lsn('insert') . q{' > pg_last_wal_replay_lsn()}), 't', 'the lag can be seen');
+is( $replicas[0]->safe_psql(
+		'postgres', q{SELECT pg_last_wal_receive_lsn() > pg_last_wal_replay_lsn()
+		OR '} . $primary->lsn('insert') . q{' > pg_last_wal_replay_lsn()}),
+	't',
+	'the lag can be seen');
 $replicas[0]->safe_psql('postgres', 'SELECT pg_wal_replay_resume()');
 caught_up($replicas[0]);
 is($valid->($readers[0], $token), '0', 'when it has caught up the session has ended there');
@@ -83,7 +88,9 @@ my %token;
 foreach my $days (10, 20)
 {
 	$token{$days} = $primary->safe_psql('postgres', q{SELECT token FROM narvik_create_session('carol')});
-	$primary->safe_psql('postgres', "SELECT narvik_update_session_expiry(narvik_session_id('$token{$days}'), now() + interval '$days days')");
+	$primary->safe_psql(
+		'postgres',
+		"SELECT narvik_update_session_expiry(narvik_session_id('$token{$days}'), now() + interval '$days days')");
 }
 caught_up($_) foreach @replicas;
 # The page's statement, and what it answers besides the session.
@@ -99,10 +106,13 @@ is($ask->($_, 10), 'f|f', 'and @{[$_->name]} sees that') foreach @replicas;
 
 # ---- where a connection ends up ---------------------------------------------
 
-my $both = sprintf 'host=%s,%s port=%s,%s dbname=postgres', map { my $m = $_; map { $_->$m } ($primary, $replicas[0]) } qw(host port);
-is($primary->safe_psql('postgres', 'SELECT pg_is_in_recovery()', connstr => "$both target_session_attrs=prefer-standby"),
+my $both = sprintf 'host=%s,%s port=%s,%s dbname=postgres', map {
+	my $m = $_;
+	map { $_->$m } ($primary, $replicas[0])
+} qw(host port);
+is( $primary->safe_psql('postgres', 'SELECT pg_is_in_recovery()', connstr => "$both target_session_attrs=prefer-standby"),
 	't', 'libpq takes who only validates to a replica');
-is($primary->safe_psql('postgres', 'SELECT pg_is_in_recovery()', connstr => "$both target_session_attrs=read-write"),
+is( $primary->safe_psql('postgres', 'SELECT pg_is_in_recovery()', connstr => "$both target_session_attrs=read-write"),
 	'f', 'and who logs in to the primary');
 
 $_->quit foreach ($writer, @readers);

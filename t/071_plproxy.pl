@@ -6,7 +6,7 @@ use strict;
 use warnings;
 
 use FindBin;
-use lib $FindBin::RealBin;
+use lib "$FindBin::RealBin/lib";
 
 use PlproxyTest;
 use PostgreSQL::Test::Cluster;
@@ -19,7 +19,8 @@ $node->safe_psql('router', q{CREATE ROLE app LOGIN; SELECT narvik_grant('app')})
 
 # One database with narvik, for comparison.
 $node->safe_psql('postgres', 'CREATE DATABASE alone');
-$node->safe_psql('alone', q{CREATE SCHEMA narvik; CREATE EXTENSION narvik SCHEMA narvik CASCADE;
+$node->safe_psql(
+	'alone', q{CREATE SCHEMA narvik; CREATE EXTENSION narvik SCHEMA narvik CASCADE;
 	SELECT narvik.narvik_grant('app'); ALTER DATABASE alone SET search_path = public, narvik});
 
 # ---- names, signatures, privileges ------------------------------------------
@@ -33,8 +34,11 @@ my $functions = q{
 		replace(pg_get_function_result(oid), 'narvik_local.', 'narvik.'), proisstrict
 	FROM pg_proc WHERE pronamespace = 'narvik'::regnamespace %s ORDER BY proname};
 is( $node->safe_psql('router', 'SET search_path = pg_catalog;' . sprintf($functions, '')),
-	$node->safe_psql('alone', 'SET search_path = pg_catalog;' . sprintf($functions,
-		"AND proname LIKE 'narvik%' AND proname <> ALL ('{" . join(',', @missing) . "}')")),
+	$node->safe_psql(
+		'alone',
+		'SET search_path = pg_catalog;' . sprintf(
+			$functions,
+			"AND proname LIKE 'narvik%' AND proname <> ALL ('{" . join(',', @missing) . "}')")),
 	"the router has narvik's functions, but those that the page names");
 
 my $executable = q{
@@ -46,19 +50,24 @@ foreach my $role ('app', 'pg_monitor')
 		$node->safe_psql('alone', sprintf($executable, $role, join(',', @missing))),
 		"$role may execute the same as in one database");
 }
-is( $node->safe_psql('router', q{
+is( $node->safe_psql(
+		'router', q{
 		SELECT string_agg(proname, ' ') FROM pg_proc
 		WHERE pronamespace IN ('narvik_router'::regnamespace, 'narvik_local'::regnamespace)
 			AND has_schema_privilege('app', pronamespace, 'USAGE') AND has_function_privilege('app', oid, 'EXECUTE')}),
-	'', "an application reaches nothing behind the router's functions");
+	'',
+	"an application reaches nothing behind the router's functions");
 is(outcome($node, 'router', q{SELECT umoptions FROM pg_user_mappings}, '-U', 'app'), '', 'nor sees how the router logs in');
-is( $node->safe_psql('shard0', q{
+is( $node->safe_psql(
+		'shard0', q{
 		SELECT string_agg(proname, ' ' ORDER BY proname) FROM pg_proc
 		WHERE pronamespace = 'narvik_shard'::regnamespace AND has_function_privilege('narvik_router', oid, 'EXECUTE')}),
 	'create_session delete_all_expired_sessions delete_sessions_of_user narvik_delete_session narvik_fetch_session '
-	. 'narvik_invalidate_session narvik_save_session narvik_stats narvik_update_session_data narvik_update_session_expiry '
-	. 'narvik_validate_session reset_stats rotate_session sessions_of_user', 'a router may execute what it needs on a shard');
-foreach my $sql ('TABLE narvik.narvik_sessions', 'TABLE narvik_shard.partitions', q{SELECT narvik.narvik_create_session('x')},
+	  . 'narvik_invalidate_session narvik_save_session narvik_stats narvik_update_session_data narvik_update_session_expiry '
+	  . 'narvik_validate_session reset_stats rotate_session sessions_of_user',
+	'a router may execute what it needs on a shard');
+foreach my $sql (
+	'TABLE narvik.narvik_sessions', 'TABLE narvik_shard.partitions', q{SELECT narvik.narvik_create_session('x')},
 	'SELECT narvik_shard.stop_writers(0, NULL)')
 {
 	is(outcome($node, 'shard0', $sql, '-U', 'narvik_router'), 'ERROR:  42501', "and no more: $sql");
@@ -185,7 +194,8 @@ is($node->safe_psql($_, 'SELECT count(*) FROM narvik.narvik_sessions'), $before{
 
 # ---- where sessions are -----------------------------------------------------
 
-my @tokens = split /\n/, $node->safe_psql('router',
+my @tokens = split /\n/, $node->safe_psql(
+	'router',
 	q{SELECT s.token FROM generate_series(1, 60) AS i, narvik_create_session('erin' || i % 2) AS s});
 is(scalar @tokens, 60, 'sixty sessions');
 my %count;
@@ -197,9 +207,11 @@ foreach my $token (@tokens)
 }
 is(join(' ', sort keys %count), join(' ', @shards), 'each is in one shard, that of its partition, and every shard has some');
 is($node->safe_psql('router', 'SELECT count(*) FROM narvik_local.narvik_sessions'), '0', 'the router stores none');
-is($node->safe_psql('router', q{SELECT string_agg(n::text, ' ') FROM (
+is( $node->safe_psql(
+		'router', q{SELECT string_agg(n::text, ' ') FROM (
 		SELECT count(*) AS n FROM narvik_fetch_sessions_for_user('erin0') UNION ALL SELECT narvik_delete_sessions_for_user('erin0')) AS s}),
-	'30 30', "a user's sessions are found in all of them");
+	'30 30',
+	"a user's sessions are found in all of them");
 is( $node->safe_psql('router', q{SELECT sum(created) >= 60, count(*) FROM narvik_stats}),
 	't|3', 'narvik_stats has a row for each shard');
 $node->safe_psql('router', 'SELECT narvik_reset_stats()');
@@ -208,35 +220,46 @@ is($node->safe_psql('router', q{SELECT sum(created) FROM narvik_stats}), '0', 'a
 my $stays = 0;
 foreach (1 .. 20)
 {
-	my ($old, $new) = split /\|/, $node->safe_psql('router', q{
+	my ($old, $new) = split /\|/, $node->safe_psql(
+		'router', q{
 		SELECT c.token, r.token FROM narvik_create_session('frank') AS c, narvik_rotate_session(c.token) AS r});
-	$stays++ if partition_of($node, $old) == partition_of($node, $new) && shard_of($node, $old, @shards) eq ''
-		&& shard_of($node, $new, @shards) eq 'shard' . partition_of($node, $new) % 3;
+	$stays++
+	  if partition_of($node, $old) == partition_of($node, $new)
+	  && shard_of($node, $old, @shards) eq ''
+	  && shard_of($node, $new, @shards) eq 'shard' . partition_of($node, $new) % 3;
 }
 is($stays, 20, 'a rotated session stays in its partition');
 
 # ---- settings of the shards -------------------------------------------------
 
-$node->safe_psql('postgres', "ALTER DATABASE $_ SET narvik.session_max_age = '1d'") foreach @shards;
+$node->safe_psql('postgres', "ALTER DATABASE $_ SET narvik.session_max_age = '1d'")    foreach @shards;
 $node->safe_psql('postgres', "ALTER DATABASE $_ SET narvik.max_sessions_per_user = 1") foreach @shards;
-is( $node->safe_psql('router', q{SELECT bool_and(expires_at = created_at + interval '24 hours') FROM generate_series(1, 40) AS i, narvik_create_session(left('grace', 4 + i))}),
-	't', 'the maximal age that shards set holds');
-is($node->safe_psql('router', q{SELECT count(*) FROM narvik_fetch_sessions_for_user('grace')}),
+is( $node->safe_psql(
+		'router',
+		q{SELECT bool_and(expires_at = created_at + interval '24 hours') FROM generate_series(1, 40) AS i, narvik_create_session(left('grace', 4 + i))}
+	),
+	't',
+	'the maximal age that shards set holds');
+is( $node->safe_psql('router', q{SELECT count(*) FROM narvik_fetch_sessions_for_user('grace')}),
 	'3', 'the limit of sessions per user is one per shard');
-$node->safe_psql('postgres', "ALTER DATABASE $_ RESET narvik.session_max_age") foreach @shards;
+$node->safe_psql('postgres', "ALTER DATABASE $_ RESET narvik.session_max_age")       foreach @shards;
 $node->safe_psql('postgres', "ALTER DATABASE $_ RESET narvik.max_sessions_per_user") foreach @shards;
 
 # ---- what does not hold through a router ------------------------------------
 
 my $token = $node->safe_psql('router', q{SELECT token FROM narvik_create_session('heidi')});
-is( $node->safe_psql('router', qq{
+is( $node->safe_psql(
+		'router', qq{
 		BEGIN; SELECT narvik_invalidate_session(narvik_session_id('$token')); ROLLBACK;
 		SELECT count(*) FROM narvik_validate_session('$token')}),
-	"t\n0", 'a log-out is not undone by ROLLBACK');
-is( $node->safe_psql('router', q{
+	"t\n0",
+	'a log-out is not undone by ROLLBACK');
+is( $node->safe_psql(
+		'router', q{
 		BEGIN; SELECT count(*) FROM narvik_create_session('heidi'); ROLLBACK;
 		SELECT count(*) FROM narvik_fetch_sessions_for_user('heidi')}),
-	"1\n1", 'nor is a log-in');
+	"1\n1",
+	'nor is a log-in');
 is( outcome($node, 'router', q{BEGIN READ ONLY; SELECT narvik_delete_sessions_for_user('heidi')}),
 	'1', 'READ ONLY does not keep shards from writing');
 is(outcome($node, 'router', "SELECT narvik.$_(NULL)"), 'ERROR:  42883', "$_ is not there") foreach @missing;
@@ -258,12 +281,14 @@ my $ask = sub {
 	return $client->{stderr} =~ /ERROR:\s+(\w{5})/ ? $1 : $out;
 };
 # By table, so that no statement that fails has a token in its text.
-$node->safe_psql('router', 'CREATE TABLE tokens (shard text, token text); INSERT INTO tokens VALUES '
-	. join(', ', map { "('$_', '$token_in{$_}')" } @shards));
+$node->safe_psql(
+	'router',
+	'CREATE TABLE tokens (shard text, token text); INSERT INTO tokens VALUES ' . join(', ', map { "('$_', '$token_in{$_}')" } @shards));
 my $validate = sub { return $ask->("SELECT user_id FROM tokens, narvik_validate_session(token) WHERE shard = '$_[0]'") };
 is($validate->($_), 'ivan', "$_ answers") foreach @shards;
 
-$node->safe_psql('postgres', q{ALTER DATABASE shard1 ALLOW_CONNECTIONS false;
+$node->safe_psql(
+	'postgres', q{ALTER DATABASE shard1 ALLOW_CONNECTIONS false;
 	SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE datname = 'shard1'});
 my $state = $validate->('shard1');
 like($state, qr/^[0-9A-Z]{5}$/, "a shard is down: its sessions are an error ($state), not invalid");
@@ -277,7 +302,9 @@ my $blocker = $node->background_psql('shard1');
 $blocker->query_safe('BEGIN; LOCK TABLE narvik.narvik_sessions IN ACCESS EXCLUSIVE MODE');
 $ask->(q{SET statement_timeout = '300ms'});
 is($validate->('shard1'), '57014', 'statement_timeout holds while a shard is waited for');
-$node->poll_query_until('postgres', q{SELECT count(*) = 0 FROM pg_stat_activity WHERE usename = 'narvik_router' AND wait_event_type = 'Lock'});
+$node->poll_query_until(
+	'postgres',
+	q{SELECT count(*) = 0 FROM pg_stat_activity WHERE usename = 'narvik_router' AND wait_event_type = 'Lock'});
 pass('and the shard waits no longer');
 $blocker->query_safe('COMMIT');
 $blocker->quit;
@@ -287,7 +314,8 @@ is($validate->('shard1'), 'ivan', 'and so does the session');
 # A shard knows what it has: a router with a wrong map is told so.
 $node->safe_psql('router', "SELECT narvik_router.place(@{[partition_of($node, $token_in{shard1})]}, '@{[address($node, 'shard2')]}')");
 is($validate->('shard1'), '40001', 'asked in the wrong place, a session is an error, not invalid');
-is($ask->("SELECT $_(narvik_session_id(token)) FROM tokens WHERE shard = 'shard1'"), '40001', "$_: the same") foreach ('narvik_invalidate_session', 'narvik_fetch_session');
+is($ask->("SELECT $_(narvik_session_id(token)) FROM tokens WHERE shard = 'shard1'"), '40001', "$_: the same")
+  foreach ('narvik_invalidate_session', 'narvik_fetch_session');
 is($ask->("SELECT narvik_rotate_session(token) FROM tokens WHERE shard = 'shard1'"), '40001', 'narvik_rotate_session: the same');
 $node->safe_psql('router', "SELECT narvik_router.place(@{[partition_of($node, $token_in{shard1})]}, '@{[address($node, 'shard1')]}')");
 is($validate->('shard1'), 'ivan', 'in the right one it is valid');
@@ -302,11 +330,14 @@ is(run_script($node, 'shard0', 'shard', '-v', 'shards=1', '-v', 'shard=0'), '', 
 is($node->safe_psql('shard0', 'SELECT count(*) FROM narvik_shard.partitions'), '22', 'with its partitions');
 is(outcome($node, 'router', q{SELECT user_id FROM narvik_create_session('judy')}, '-U', 'app'), 'judy', 'and all rights');
 
-$node->safe_psql('router', q{
+$node->safe_psql(
+	'router', q{
 	CREATE FUNCTION narvik_local.narvik_something_new() RETURNS int LANGUAGE sql RETURN 1;
 	ALTER EXTENSION narvik ADD FUNCTION narvik_local.narvik_something_new()});
-like(run_script($node, 'router', 'router', '-v', 'shards={}'),
-	qr/narvik has other functions than these scripts know: narvik_something_new/, 'a function of narvik that they do not know is not passed over');
+like(
+	run_script($node, 'router', 'router', '-v', 'shards={}'),
+	qr/narvik has other functions than these scripts know: narvik_something_new/,
+	'a function of narvik that they do not know is not passed over');
 
 $node->stop;
 done_testing();

@@ -6,7 +6,7 @@ use strict;
 use warnings;
 
 use FindBin;
-use lib $FindBin::RealBin;
+use lib "$FindBin::RealBin/lib";
 
 use IPC::Run;
 use PlproxyTest;
@@ -54,11 +54,12 @@ sub ask
 
 sub valid { return ask($_[0], $_[1], '(SELECT count(*) FROM narvik_validate_session(token))') }
 
-sub state
+sub where_is
 {
 	my ($partition) = @_;
 	return join ' ', map {
-		$node->safe_psql($_, "SELECT current_database() FROM narvik_shard.partitions WHERE partition = $partition AND moved_to IS NULL") || ()
+		$node->safe_psql($_, "SELECT current_database() FROM narvik_shard.partitions WHERE partition = $partition AND moved_to IS NULL")
+		  || ()
 	} @shards;
 }
 
@@ -74,7 +75,7 @@ log_in('everywhere', 6);
 log_in('due', 6);
 log_in('other', 9);
 is(ask('router', 'due', $make_due), 't', 'a session is due for an extension');
-is(state(6), 'shard0', 'partition 6 is in the first shard');
+is(where_is(6), 'shard0', 'partition 6 is in the first shard');
 
 my $source = $node->background_psql('shard0');
 $source->query_safe(q{BEGIN; SELECT narvik_shard.stop_writers(6, 'target')});
@@ -90,8 +91,13 @@ sub begin
 	my ($sql) = @_;
 	my $run = { out => '' };
 	$run->{handle} = IPC::Run::start(
-		[ 'psql', '-XAtq', '-d', $node->connstr('router'), map { ('-c', $_) } ('\\set VERBOSITY sqlstate', 'SET client_min_messages = error', $sql) ],
-		'<', \undef, '>', \$run->{out}, '2>&1');
+		[   'psql', '-XAtq', '-d', $node->connstr('router'),
+			map { ('-c', $_) } ('\\set VERBOSITY sqlstate', 'SET client_min_messages = error', $sql) ],
+		'<',
+		\undef,
+		'>',
+		\$run->{out},
+		'2>&1');
 	return $run;
 }
 
@@ -107,7 +113,8 @@ my @waiting = map { begin($_) } (
 	"SELECT $log_out FROM tokens WHERE name = 'leaves'",
 	"SELECT narvik_rotate_session(token) FROM tokens WHERE name = 'stays'",
 	q{SELECT narvik_delete_sessions_for_user('everywhere')});
-ok( $node->poll_query_until('postgres',
+ok( $node->poll_query_until(
+		'postgres',
 		q{SELECT count(*) = 3 FROM pg_stat_activity WHERE datname = 'shard0' AND wait_event = 'advisory'}),
 	'log-out, rotation and log-out everywhere wait');
 $source->query_safe('ROLLBACK');
@@ -123,7 +130,8 @@ $source->query_safe(q{BEGIN; SELECT narvik_shard.stop_writers(6, 'target')});
 @waiting = map { begin($_) } (
 	"SELECT $log_out FROM tokens WHERE name = 'leaves2'",
 	q{SELECT narvik_delete_sessions_for_user('leaves2')});
-ok( $node->poll_query_until('postgres',
+ok( $node->poll_query_until(
+		'postgres',
 		q{SELECT count(*) = 2 FROM pg_stat_activity WHERE datname = 'shard0' AND wait_event = 'advisory'}),
 	'again they wait');
 $source->query_safe(q{SELECT narvik_shard.give_away(6, 'target'); COMMIT});
@@ -131,7 +139,7 @@ is(outcome_of($_), 'ERROR:  40001', 'who waited for a partition that left is ask
 is(valid('router', 'due'), '40001', 'as is who validates');
 is(ask('router', 'due', q{narvik_delete_sessions_for_user('due')}), '40001', 'and who logs out everywhere, as that was not everywhere');
 is(ask('router', 'due', q{(SELECT count(*) FROM narvik_fetch_sessions_for_user('due'))}), '40001', 'and who lists');
-is(state(6), '', 'nobody has it');
+is(where_is(6), '', 'nobody has it');
 my ($out, $err) = move_partitions($node, 'shard3', ['router'], 6);
 like($err, qr/has gone elsewhere/, 'it is not moved to another place than it has gone to');
 # It was never copied here; the rest needs it back.
@@ -142,31 +150,37 @@ $source->quit;
 
 log_in($_, 12) foreach qw(a b c);
 ask('router', 'a', $make_due);
-my $before = $node->safe_psql('shard0', q{SELECT id, user_id, created_at, expires_at, lifetime, sliding, data, purge_hour
+my $before = $node->safe_psql(
+	'shard0', q{SELECT id, user_id, created_at, expires_at, lifetime, sliding, data, purge_hour
 	FROM narvik_shard.rows_of(12) ORDER BY id});
 
 # What an attempt that failed has left.
-$node->safe_psql('shard3', q{SELECT narvik.narvik_save_session(encode(sha256('left over'), 'hex'), 'left over', now() + interval '1 day');
+$node->safe_psql(
+	'shard3', q{SELECT narvik.narvik_save_session(encode(sha256('left over'), 'hex'), 'left over', now() + interval '1 day');
 	UPDATE narvik.narvik_sessions SET id = set_byte(id, 31, 12)});
 # Rows of a table that inherits from the table of sessions are none.
 my $archive = 'SELECT count(*) FROM narvik.archive';
 my %archived = map {
-	$_ => $node->safe_psql($_, qq{CREATE TABLE narvik.archive () INHERITS (narvik.narvik_sessions);
+	$_ => $node->safe_psql(
+		$_, qq{CREATE TABLE narvik.archive () INHERITS (narvik.narvik_sessions);
 		INSERT INTO narvik.archive SELECT * FROM narvik_shard.rows_of(12); $archive})
 } ('shard0', 'shard3');
 is("$archived{shard0} $archived{shard3}", '3 1', 'rows of the partition are in other tables, too');
 $node->safe_psql('router2', q{ALTER SERVER narvik RENAME TO gone});
 ($out, $err) = move_partitions($node, 'shard3', [ 'router', 'router2' ], 12);
 like($err, qr/server "narvik" does not exist/, 'a move stops halfway');
-is(state(12), 'shard3', 'the partition has moved');
+is(where_is(12), 'shard3', 'the partition has moved');
 is(valid('router', 'c'), '1', 'the first router knows');
 $node->safe_psql('router2', q{ALTER SERVER gone RENAME TO narvik});
 is(valid('router2', 'c'), '40001', 'the second does not, and takes no session for invalid');
 ($out, $err) = move_partitions($node, 'shard3', [ 'router', 'router2' ], 12);
 is($err, '', 'called again');
 is(valid($_, 'b'), '1', "now $_ knows") foreach ('router', 'router2');
-is( $node->safe_psql('shard3', q{SELECT id, user_id, created_at, expires_at, lifetime, sliding, data, purge_hour
-		FROM narvik_shard.rows_of(12) ORDER BY id}), $before, 'the rows are the same, and no others');
+is( $node->safe_psql(
+		'shard3', q{SELECT id, user_id, created_at, expires_at, lifetime, sliding, data, purge_hour
+		FROM narvik_shard.rows_of(12) ORDER BY id}),
+	$before,
+	'the rows are the same, and no others');
 is($node->safe_psql('shard0', 'SELECT count(*) FROM narvik_shard.rows_of(12)'), '0', 'the source has none');
 foreach (sort keys %archived)
 {
@@ -185,7 +199,7 @@ isnt((move_partitions($node, 'shard3', ['router'], $_))[1], '', "partition $_ is
 log_in('d', 15);
 $node->safe_psql('shard3', 'ALTER TABLE narvik.narvik_sessions ADD CONSTRAINT none CHECK (false) NOT VALID');
 isnt((move_partitions($node, 'shard3', ['router'], 15))[1], '', 'a copy that fails');
-is(state(15), 'shard0', 'leaves the partition where it was');
+is(where_is(15), 'shard0', 'leaves the partition where it was');
 is(valid('router', 'd'), '1', 'with its sessions');
 $node->safe_psql('shard3', 'ALTER TABLE narvik.narvik_sessions DROP CONSTRAINT none');
 
@@ -268,9 +282,11 @@ foreach my $router ('router', 'router2')
 	my $load = { router => $router, out => '' };
 	$load->{handle} = IPC::Run::start(
 		# What fails with serialization_failure is repeated, in a new transaction.
-		[ 'pgbench', '-n', '-c', '2', '-j', '1', '-T', '3600', '--max-tries=100000', '-f', "$dir/step.sql",
+		[   'pgbench', '-n', '-c', '2', '-j', '1', '-T', '3600', '--max-tries=100000', '-f', "$dir/step.sql",
 			$node->connstr($router) . ' options=-cclient_min_messages=error' ],
-		'>', \$load->{out}, '2>&1');
+		'>',
+		\$load->{out},
+		'2>&1');
 	push @load, $load;
 }
 
@@ -281,7 +297,8 @@ sub let_work
 	foreach my $router ('router', 'router2')
 	{
 		my $seen = $node->safe_psql('postgres', "SELECT xact_commit FROM pg_stat_database WHERE datname = '$router'");
-		$node->poll_query_until('postgres',
+		$node->poll_query_until(
+			'postgres',
 			"SELECT xact_commit > $seen + $count OR count(*) FILTER (WHERE query ~ 'step') = 0 FROM pg_stat_database AS d
 			 LEFT JOIN pg_stat_activity AS a ON a.datname = d.datname WHERE d.datname = '$router' GROUP BY xact_commit");
 	}
@@ -303,7 +320,8 @@ foreach my $load (@load)
 	# Not INT: who runs in the background of a shell may ignore it.
 	$load->{handle}->signal('TERM');
 	$load->{handle}->finish;
-	unlike($load->{out}, qr/ERROR|LOST|RISEN|UNDONE|LIST|STUCK|aborted/, "clients of $load->{router}: no session lost, risen or forgotten") or diag($load->{out});
+	unlike($load->{out}, qr/ERROR|LOST|RISEN|UNDONE|LIST|STUCK|aborted/, "clients of $load->{router}: no session lost, risen or forgotten")
+	  or diag($load->{out});
 }
 cmp_ok($sessions, '>', 0, "$sessions sessions were moved");
 $node->safe_psql('postgres', q{SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE application_name = 'pgbench'});
@@ -315,33 +333,40 @@ foreach my $router ('router', 'router2')
 	$node->safe_psql($other, 'DROP TABLE IF EXISTS check_journal; CREATE TABLE check_journal (LIKE journal)');
 	my $rows = $node->safe_psql($router, 'COPY journal TO STDOUT');
 	$node->safe_psql($other, "COPY check_journal FROM STDIN;\n$rows\n\\.\n");
-	is( $node->safe_psql($other, q{
+	is( $node->safe_psql(
+			$other, q{
 			SELECT count(*) FROM check_journal AS j
 			WHERE (state = 'live') <> EXISTS (SELECT FROM narvik_validate_session(j.token))}),
-		'0', "$other finds alive and dead what clients of $router were told");
+		'0',
+		"$other finds alive and dead what clients of $router were told");
 	$live += $node->safe_psql($router, q{SELECT count(*) FROM journal WHERE state = 'live'});
 	$dead += $node->safe_psql($router, q{SELECT count(*) FROM journal WHERE state = 'dead'});
 }
 cmp_ok($live, '>', 0, "$live sessions are alive");
 cmp_ok($dead, '>', 0, "$dead have ended");
 note(scalar(() = slurp_file($node->logfile, $log_start) =~ /ERROR:  partition/g) . ' times a request had to be repeated');
-is(join(' ', map { state($_) } @moving), join(' ', ('shard3') x @moving), 'a quarter of the partitions is in the fourth shard');
-is( $node->safe_psql($_, q{SELECT count(*) FROM narvik.narvik_sessions
+is(join(' ', map { where_is($_) } @moving), join(' ', ('shard3') x @moving), 'a quarter of the partitions is in the fourth shard');
+is( $node->safe_psql(
+		$_, q{SELECT count(*) FROM narvik.narvik_sessions
 		WHERE NOT EXISTS (SELECT FROM narvik_shard.partitions WHERE partition = narvik_shard.partition_of(id) AND moved_to IS NULL)}),
-	'0', "$_ holds no session of others") foreach @shards;
+	'0',
+	"$_ holds no session of others") foreach @shards;
 
 # The checker itself: planted violations are found.
 sub violation
 {
 	my ($number, $sql) = @_;
 	$node->safe_psql('router', "DELETE FROM journal; $sql");
-	return outcome($node, 'router', qq{\\set VERBOSITY terse
+	return outcome(
+		$node, 'router', qq{\\set VERBOSITY terse
 		SELECT step(99, $number)}) =~ /ERROR:  (\w+):/ ? $1 : 'none';
 }
 is(violation(2, q{INSERT INTO journal VALUES (99, 'never was', 'live', now())}), 'LOST', 'the check sees a session that is lost');
 is(violation(6, q{INSERT INTO journal SELECT 99, token, 'dead', now() FROM narvik_create_session('x')}), 'RISEN', 'and one that has risen');
-is(violation(2, q{INSERT INTO journal SELECT 99, token, 'live', now() + interval '1 year' FROM narvik_create_session('x')}), 'UNDONE', 'and an extension undone');
-is(violation(10, q{INSERT INTO journal SELECT 99, token, 'live', now() FROM narvik_create_session('x')}), 'LIST', 'and a list that is not complete');
+is( violation(2, q{INSERT INTO journal SELECT 99, token, 'live', now() + interval '1 year' FROM narvik_create_session('x')}), 'UNDONE',
+	'and an extension undone');
+is( violation(10, q{INSERT INTO journal SELECT 99, token, 'live', now() FROM narvik_create_session('x')}), 'LIST',
+	'and a list that is not complete');
 
 $node->stop;
 done_testing();

@@ -18,14 +18,15 @@ $primary->backup('base');
 
 # ---- a synchronous standby that is gone --------------------------------------
 
-$primary->safe_psql('postgres', q{
+$primary->safe_psql(
+	'postgres', q{
 	SELECT narvik_save_session(narvik_session_id(t), 'alice', now() + interval '1 day') FROM unnest('{due,due_too}'::text[]) AS t;
 	SELECT narvik_save_session(narvik_session_id('fresh'), 'alice', now() + interval '29 days')});
 $primary->safe_psql('postgres', q{ALTER SYSTEM SET synchronous_standby_names = 'gone'; SELECT pg_reload_conf()});
 $primary->poll_query_until('postgres', q{SELECT setting = 'gone' FROM pg_settings WHERE name = 'synchronous_standby_names'});
 
 my $waits = q{SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'};
-is($primary->safe_psql('postgres', q{SELECT extended FROM narvik_validate_session('fresh')}, timeout => 60),
+is( $primary->safe_psql('postgres', q{SELECT extended FROM narvik_validate_session('fresh')}, timeout => 60),
 	'f', 'a validation that writes nothing answers');
 
 my $client = $primary->background_psql('postgres', on_error_stop => 0, extra_params => [ '-U', 'app' ]);
@@ -35,9 +36,11 @@ ok($primary->poll_query_until('postgres', $waits, '1'), 'one that extends waits 
 sleep 2;
 is($primary->safe_psql('postgres', $waits), '1', 'and statement_timeout does not end that');
 $primary->safe_psql('postgres', q{SET synchronous_commit = local; ALTER ROLE app SET synchronous_commit = local});
-is( $primary->safe_psql('postgres', q{SHOW synchronous_commit; SELECT extended FROM narvik_validate_session('due_too')},
+is( $primary->safe_psql(
+		'postgres', q{SHOW synchronous_commit; SELECT extended FROM narvik_validate_session('due_too')},
 		extra_params => [ '-U', 'app' ], timeout => 60),
-	"local\nt", 'with synchronous_commit = local it extends and does not wait');
+	"local\nt",
+	'with synchronous_commit = local it extends and does not wait');
 is($primary->safe_psql('postgres', q{SELECT extended FROM narvik_validate_session('due')}), 'f', 'what waits is done already');
 $primary->safe_psql('postgres', q{SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'});
 ok($primary->poll_query_until('postgres', $waits, '0'), 'a cancel ends the wait');
@@ -63,14 +66,15 @@ caught_up();
 # A conflict of either kind, with a statement that runs, and with a transaction that
 # does nothing at the moment.
 foreach (
-	[ 'rows that VACUUM removed', 'BEGIN ISOLATION LEVEL REPEATABLE READ',
+	[   'rows that VACUUM removed', 'BEGIN ISOLATION LEVEL REPEATABLE READ',
 		q{DELETE FROM narvik_sessions WHERE user_id = 'bob'}, 'VACUUM narvik_sessions' ],
 	[ 'a lock on the whole table', 'BEGIN', 'TRUNCATE narvik_sessions' ])
 {
 	my ($what, $begin, @changes) = @$_;
 	foreach my $how ('running', 'idle')
 	{
-		$primary->safe_psql('postgres', q{
+		$primary->safe_psql(
+			'postgres', q{
 			SELECT narvik_save_session(narvik_session_id('t' || random()), 'bob', now() + interval '29 days') FROM generate_series(1, 100)});
 		caught_up();
 		my $reader = $standby->background_psql('postgres', on_error_stop => 0);
@@ -81,6 +85,7 @@ foreach (
 		$primary->safe_psql('postgres', $_) foreach @changes;
 		caught_up();
 		my $log_text = slurp_file($standby->logfile, $log);
+
 		if ($how eq 'running')
 		{
 			like($log_text, qr/ERROR:  canceling statement due to conflict with recovery/, "$what: a running statement fails");
@@ -88,14 +93,19 @@ foreach (
 			like($reader->{stderr}, qr/ERROR:  40001: canceling statement due to conflict with recovery/, "$what: with 40001");
 			$reader->query('ROLLBACK');
 			$reader->{stderr} = '';
-			like($reader->query(q{SELECT count(*) FROM narvik_validate_session('fresh')}), qr/^\d$/, "$what: the connection is usable, once rolled back");
+			like(
+				$reader->query(q{SELECT count(*) FROM narvik_validate_session('fresh')}), qr/^\d$/,
+				"$what: the connection is usable, once rolled back");
 			$reader->quit;
 		}
 		else
 		{
-			like($log_text, qr/FATAL:  terminating connection due to conflict with recovery/, "$what: an idle transaction loses its connection");
+			like(
+				$log_text, qr/FATAL:  terminating connection due to conflict with recovery/,
+				"$what: an idle transaction loses its connection");
 			eval { $reader->quit };
-			like($standby->safe_psql('postgres', q{SELECT count(*) FROM narvik_validate_session('fresh')}), qr/^\d$/,
+			like(
+				$standby->safe_psql('postgres', q{SELECT count(*) FROM narvik_validate_session('fresh')}), qr/^\d$/,
 				"$what: a new connection works");
 		}
 	}

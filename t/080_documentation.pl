@@ -8,7 +8,7 @@
 use strict;
 use warnings;
 
-use Cwd qw(abs_path);
+use Cwd            qw(abs_path);
 use File::Basename qw(dirname);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -77,7 +77,8 @@ sub documented
 	return join("\n", sort @_);
 }
 
-my $arguments = sprintf($short_types, q{regexp_replace(pg_get_function_arguments(p.oid),
+my $arguments = sprintf(
+	$short_types, q{regexp_replace(pg_get_function_arguments(p.oid),
 	'::(text|jsonb|interval|boolean|name|integer|timestamp with time zone)|(, )?\mOUT [^,]*', '', 'g')});
 my $result = sprintf($short_types, 'pg_get_function_result(p.oid)');
 is( documented(map { s/, 0 or 1 row$//r } $reference =~ /^#### (narvik_\w+\(.*\) → .*)$/mg),
@@ -88,7 +89,8 @@ is( documented(map { s/, 0 or 1 row$//r } $reference =~ /^#### (narvik_\w+\(.*\)
 		  WHERE d.deptype = 'e' AND e.extname = 'narvik'}),
 	'every function, with its arguments and result');
 is( documented($reference =~ /^#### (narvik_\w+)\(.*, 0 or 1 row$/mg),
-	catalog(q{SELECT proname FROM pg_proc WHERE proname LIKE 'narvik\_%' AND proretset AND prorows = 1
+	catalog(
+		q{SELECT proname FROM pg_proc WHERE proname LIKE 'narvik\_%' AND proretset AND prorows = 1
 		AND pg_get_function_result(oid) NOT IN ('SETOF record', 'SETOF anyelement')}),
 	'those that return one row at most say so');
 
@@ -96,15 +98,17 @@ is( documented($reference =~ /^#### (narvik_\w+)\(.*, 0 or 1 row$/mg),
 sub columns
 {
 	my ($name) = @_;
-	return $node->safe_psql('postgres',
+	return $node->safe_psql(
+		'postgres',
 		sprintf(q{SELECT attname || ' ' || } . $short_types, 'format_type(atttypid, atttypmod)')
-		. qq{ FROM pg_attribute WHERE attrelid = '$name'::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum});
+		  . qq{ FROM pg_attribute WHERE attrelid = '$name'::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum});
 }
 
 my $session = join("\n", map { plain("$_->[0] $_->[1]") } rows($reference));
 is($session, columns('narvik_session'), 'every column of narvik_session');
 is("token text\n" . $session =~ s/\ndue boolean$//r, columns('narvik_created_session'), 'and of narvik_created_session');
-is( catalog(q{SELECT c.relname FROM pg_class AS c
+is( catalog(
+		q{SELECT c.relname FROM pg_class AS c
 		JOIN pg_depend AS d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid
 		JOIN pg_extension AS e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid
 		WHERE e.extname = 'narvik' AND c.relkind NOT IN ('r', 'S')
@@ -120,7 +124,8 @@ is( catalog(q{SELECT c.relname FROM pg_class AS c
 sub comments
 {
 	my ($name) = @_;
-	return $node->safe_psql('postgres', qq{SELECT col_description(attrelid, attnum) FROM pg_attribute
+	return $node->safe_psql(
+		'postgres', qq{SELECT col_description(attrelid, attnum) FROM pg_attribute
 		WHERE attrelid = '$name'::regclass AND attnum > 0 ORDER BY attnum});
 }
 
@@ -134,7 +139,8 @@ is(join("\n", map { plain($_->[2]) } @view), comments('narvik_stats'), 'describe
 
 my @settings = rows(section('Settings'));
 is( documented(map { plain("$_->[0]: $_->[2]") } @settings),
-	catalog(q{SELECT name || ': ' || CASE vartype
+	catalog(
+		q{SELECT name || ': ' || CASE vartype
 			WHEN 'bool' THEN 'on, off'
 			WHEN 'enum' THEN array_to_string(enumvals, ', ')
 			WHEN 'string' THEN 'text'
@@ -144,8 +150,7 @@ is( documented(map { plain("$_->[0]: $_->[2]") } @settings),
 			END
 		FROM pg_settings WHERE name LIKE 'narvik.%'}),
 	'every setting, with the values it takes');
-is( catalog(
-		q{SELECT name FROM pg_settings WHERE name LIKE 'narvik.%' AND context <> 'superuser'}),
+is( catalog(q{SELECT name FROM pg_settings WHERE name LIKE 'narvik.%' AND context <> 'superuser'}),
 	'',
 	'and only superusers may change them');
 foreach (@settings)
@@ -180,39 +185,32 @@ my %provoked_by = (
 		"$save; SELECT narvik_update_session_expiry(narvik_session_id('x'), NULL)",
 		q{SELECT narvik_save_session(NULL, 'alice', 'tomorrow')},
 		'SELECT narvik_fetch_sessions_for_user(NULL)',
-		'SELECT narvik_delete_sessions_for_user(NULL)'
-	],
-	'user_id empty or over 1024 bytes' =>
-	  [ q{SELECT narvik_create_session('')}, q{SELECT narvik_create_session(repeat('x', 1025))} ],
+		'SELECT narvik_delete_sessions_for_user(NULL)' ],
+	'user_id empty or over 1024 bytes' => [ q{SELECT narvik_create_session('')}, q{SELECT narvik_create_session(repeat('x', 1025))} ],
 	'data or patch that is no JSON object' => [
 		q{SELECT narvik_create_session('alice', '[]')},
-		"$save; SELECT narvik_update_session_data(narvik_session_id('x'), '1')"
-	],
-	'expires_in zero, negative, or beyond the range of timestamps' => [
-		map { "SELECT narvik_create_session('alice', expires_in => '$_')" } '0', '-1 day', '1000000 years'
-	],
-	'max_rows negative' => [ q{SELECT narvik_fetch_sessions_for_user('alice', -1)} ],
-	'expires_at infinite' => [ q{SELECT narvik_save_session(narvik_session_id('x'), 'alice', 'infinity')} ],
-	'saving an id that is not 64 hex digits' => [ q{SELECT narvik_save_session('1234', 'alice', 'tomorrow')} ],
-	'saving an id a second time' => [ "$save; $save" ],
+		"$save; SELECT narvik_update_session_data(narvik_session_id('x'), '1')" ],
+	'expires_in zero, negative, or beyond the range of timestamps' =>
+	  [ map { "SELECT narvik_create_session('alice', expires_in => '$_')" } '0', '-1 day', '1000000 years' ],
+	'max_rows negative' => [q{SELECT narvik_fetch_sessions_for_user('alice', -1)}],
+	'expires_at infinite' => [q{SELECT narvik_save_session(narvik_session_id('x'), 'alice', 'infinity')}],
+	'saving an id that is not 64 hex digits' => [q{SELECT narvik_save_session('1234', 'alice', 'tomorrow')}],
+	'saving an id a second time' => ["$save; $save"],
 	'a cookie that browsers would ignore or mistake' => [
 		q{SELECT narvik_create_cookie('a b')},
-		q{SET narvik.cookie_same_site = none; SET narvik.cookie_secure = off; SELECT narvik_create_cookie('x')}
-	],
+		q{SET narvik.cookie_same_site = none; SET narvik.cookie_secure = off; SELECT narvik_create_cookie('x')} ],
 	'writing in a read-only transaction or on a standby (validation does not)' =>
-	  [ q{BEGIN READ ONLY; SELECT narvik_create_session('alice')} ],
-	'a session for a user who is not in the linked table' => [ "$linked SELECT narvik_create_session('1')" ],
-	'linking users while sessions of unknown users exist' =>
-	  [ "$users $alice SELECT narvik_link_users('users')" ],
-	'linking a column that is not unique' =>
-	  [ q{CREATE TABLE users (id bigint); SELECT narvik_link_users('users')} ],
-	'linking a column that does not exist' => [ "$users SELECT narvik_link_users('users', 'key')" ],
-	'linking a table that does not exist' => [ 'SELECT narvik_link_users(1::oid::regclass)' ],
-	'linking what is no table' => [ q{SELECT narvik_link_users('narvik_stats')} ],
+	  [q{BEGIN READ ONLY; SELECT narvik_create_session('alice')}],
+	'a session for a user who is not in the linked table' => ["$linked SELECT narvik_create_session('1')"],
+	'linking users while sessions of unknown users exist' => ["$users $alice SELECT narvik_link_users('users')"],
+	'linking a column that is not unique' => [q{CREATE TABLE users (id bigint); SELECT narvik_link_users('users')}],
+	'linking a column that does not exist' => ["$users SELECT narvik_link_users('users', 'key')"],
+	'linking a table that does not exist' => ['SELECT narvik_link_users(1::oid::regclass)'],
+	'linking what is no table' => [q{SELECT narvik_link_users('narvik_stats')}],
 	'linking a temporary or unlogged table' =>
 	  [ map { "CREATE $_ TABLE users (id bigint PRIMARY KEY); SELECT narvik_link_users('users')" } 'TEMP', 'UNLOGGED' ],
 	'linking a column whose values print differently under other settings' =>
-	  [ q{CREATE TABLE users (id date PRIMARY KEY); SELECT narvik_link_users('users')} ],
+	  [q{CREATE TABLE users (id date PRIMARY KEY); SELECT narvik_link_users('users')}],
 	q{changing a linked user's key so that the row moves to another partition} => [
 		q{CREATE TABLE users (id bigint PRIMARY KEY) PARTITION BY RANGE (id);
 		  CREATE TABLE low PARTITION OF users FOR VALUES FROM (0) TO (10);
@@ -225,30 +223,27 @@ my %provoked_by = (
 	],
 	'linking a second table, or another column' => [
 		"$linked CREATE TABLE others (id bigint PRIMARY KEY); SELECT narvik_link_users('others')",
-		"$linked ALTER TABLE users ADD other text UNIQUE; SELECT narvik_link_users('users', 'other')"
-	],
+		"$linked ALTER TABLE users ADD other text UNIQUE; SELECT narvik_link_users('users', 'other')" ],
 	'NULL for the users table, its column, or the role' => [
 		'SELECT narvik_link_users(NULL)', "$users SELECT narvik_link_users('users', NULL)",
-		'SELECT narvik_grant(NULL)', 'SELECT narvik_revoke(NULL)'
-	],
-	'unlinking, or validating a user, without a link' => [
-		'SELECT narvik_unlink_users()', "$users SELECT narvik_validate_user('x', NULL::users)"
-	],
-	'validating a user of another type' => [ "$linked SELECT narvik_validate_user('x', NULL::text)" ],
-	'granting to a role that does not exist' => [ 'SELECT narvik_grant(1::oid::regrole)' ],
+		'SELECT narvik_grant(NULL)', 'SELECT narvik_revoke(NULL)' ],
+	'unlinking, or validating a user, without a link' =>
+	  [ 'SELECT narvik_unlink_users()', "$users SELECT narvik_validate_user('x', NULL::users)" ],
+	'validating a user of another type, or of a table that is altered meanwhile' =>
+	  ["$linked SELECT narvik_validate_user('x', NULL::text)"],
+	'granting to a role that does not exist' => ['SELECT narvik_grant(1::oid::regrole)'],
 	'calling `narvik_users_changed` other than by the link\'s triggers' => [
 		"$users CREATE TRIGGER mine BEFORE INSERT ON users EXECUTE FUNCTION narvik_users_changed();
 		 INSERT INTO users VALUES (1)"
 	],
-	'calling without EXECUTE' => [ "SET ROLE webapp; $alice" ],
+	'calling without EXECUTE' => ["SET ROLE webapp; $alice"],
 	q{somebody altered the table, or put the link's trigger on another} => [
 		"ALTER TABLE narvik_sessions DROP COLUMN sliding; $alice",
 		"$linked CREATE TABLE others (id bigint PRIMARY KEY);
 		 CREATE TRIGGER mine AFTER DELETE ON others FOR EACH ROW EXECUTE FUNCTION narvik_users_changed();
 		 INSERT INTO others VALUES (1); DELETE FROM others"
 	],
-	q{somebody altered a type that narvik's functions return} =>
-	  [ "ALTER TYPE narvik_created_session ADD ATTRIBUTE more text; $alice" ],
+	q{somebody altered a type that narvik's functions return} => ["ALTER TYPE narvik_created_session ADD ATTRIBUTE more text; $alice"],
 	q{somebody's trigger kept a session from being stored} => [
 		"CREATE FUNCTION never() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
 		 CREATE TRIGGER never BEFORE INSERT ON narvik_sessions FOR EACH ROW EXECUTE FUNCTION never(); $alice"
@@ -258,13 +253,10 @@ my %provoked_by = (
 		 CREATE CONSTRAINT TRIGGER later AFTER INSERT ON narvik_sessions DEFERRABLE INITIALLY DEFERRED
 			FOR EACH ROW EXECUTE FUNCTION never(); $alice"
 	],
-	'`narvik_session_id` of a token that UTF-8 cannot say' =>
-	  [ q{\c win1252} . "\nSELECT narvik_session_id(chr(129))" ],
+	'`narvik_session_id` of a token that UTF-8 cannot say' => [ q{\c win1252} . "\nSELECT narvik_session_id(chr(129))" ],
 	'calling a function that returns a set where there can be none' =>
-	  [ q{CREATE TABLE t (id text DEFAULT (narvik_validate_session('x')).id)} ],
-	'setting what is out of range' => [
-		q{SET narvik.session_expires_in = 0}, q{SET narvik.cookie_path = 'x'}
-	]);
+	  [q{CREATE TABLE t (id text DEFAULT (narvik_validate_session('x')).id)}],
+	'setting what is out of range' => [ q{SET narvik.session_expires_in = 0}, q{SET narvik.cookie_path = 'x'} ]);
 
 my @errors = rows(section('Errors'));
 is( documented(map { $_->[0] } @errors),
@@ -298,8 +290,9 @@ foreach my $file (glob("$root/src/*.c"), glob("$root/narvik--*.sql"))
 }
 cmp_ok(scalar keys %raised, '>', 10, 'the sources raise errors');
 my %documented = map { $_->[1] => 1 } @errors;
-is( join("\n", map { "$_ in " . join(', ', sort keys %{ $raised{$_} }) }
-		grep { !$documented{ $sqlstate{$_} // '' } } sort keys %raised),
+is( join(
+		"\n", map { "$_ in " . join(', ', sort keys %{ $raised{$_} }) }
+		  grep { !$documented{ $sqlstate{$_} // '' } } sort keys %raised),
 	'',
 	'and every code that they raise is in the table');
 
@@ -326,7 +319,7 @@ foreach my $from (@pages)
 		my ($file, $anchor) = split /#/, $link;
 		my $target = $file ? dirname("$root/$from") . "/$file" : "$root/$from";
 		$links++;
-		next if -e $target && (!defined $anchor || {anchors(slurp_file($target))}->{$anchor});
+		next if -e $target && (!defined $anchor || { anchors(slurp_file($target)) }->{$anchor});
 		push @broken, "$from: $link";
 	}
 }

@@ -8,7 +8,7 @@ use strict;
 use warnings;
 
 use FindBin;
-use lib $FindBin::RealBin;
+use lib "$FindBin::RealBin/lib";
 
 use Pages;
 use PostgreSQL::Test::Cluster;
@@ -27,7 +27,8 @@ run_page($node, "$docs/troubleshooting.md", database => 'shop');
 run_page($node, "$docs/purge-worker.md", database => 'shop');
 
 my ($orphans) = slurp_file("$docs/architecture.md") =~ /^```sql\n(.*?)^```/ms;
-is_deeply([ $node->psql('shop', $orphans) ], [ 0, '', '' ],
+is_deeply(
+	[ $node->psql('shop', $orphans) ], [ 0, '', '' ],
 	'docs/architecture.md: the search for sessions without a user runs');
 
 run_page($node, "$docs/operations.md", database => 'shop');
@@ -43,23 +44,23 @@ foreach ($old, $new)
 	$_->append_conf('postgresql.conf', "shared_preload_libraries = 'narvik'");
 }
 $old->start;
-$old->safe_psql('postgres', q{CREATE SCHEMA narvik; CREATE EXTENSION narvik SCHEMA narvik CASCADE;
+$old->safe_psql(
+	'postgres', q{CREATE SCHEMA narvik; CREATE EXTENSION narvik SCHEMA narvik CASCADE;
 	CREATE TABLE app_users (id bigint PRIMARY KEY); INSERT INTO app_users VALUES (1);
 	CREATE ROLE webapp LOGIN; SELECT narvik.narvik_grant('webapp'); SELECT narvik.narvik_link_users('app_users');
 	SELECT narvik.narvik_save_session(narvik.narvik_session_id('x'), '1', 'tomorrow')});
 $old->stop;
 my $bin = $new->config_data('--bindir');
 command_ok(
-	[
-		'pg_upgrade', '-b', $bin, '-B', $bin, '-d', $old->data_dir, '-D', $new->data_dir,
-		'-s', $new->host, '-p', $old->port, '-P', $new->port
-	],
+	[   'pg_upgrade', '-b', $bin, '-B', $bin, '-d', $old->data_dir, '-D', $new->data_dir,
+		'-s', $new->host, '-p', $old->port, '-P', $new->port ],
 	'pg_upgrade does not stumble over narvik');
 $new->start;
 my @as_webapp = (extra_params => [ '-U', 'webapp' ]);
-is($new->safe_psql('postgres', q{SELECT user_id FROM narvik.narvik_validate_session('x')}, @as_webapp),
+is( $new->safe_psql('postgres', q{SELECT user_id FROM narvik.narvik_validate_session('x')}, @as_webapp),
 	'1', 'the session is valid, and the role may ask');
-isnt($new->psql('postgres', q{SELECT narvik.narvik_create_session('2')}, @as_webapp),
+isnt(
+	$new->psql('postgres', q{SELECT narvik.narvik_create_session('2')}, @as_webapp),
 	0, 'the users are linked');
 $new->stop;
 done_testing();

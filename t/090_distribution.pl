@@ -4,9 +4,10 @@
 use strict;
 use warnings;
 
-use Cwd qw(abs_path);
+use Cwd            qw(abs_path);
 use File::Basename qw(dirname);
-use JSON::PP ();
+use JSON::PP       ();
+use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
@@ -116,7 +117,21 @@ is(first_match('CHANGELOG.md', qr/^## (\S+)/m), $version, 'CHANGELOG.md');
 # The archive of make dist is without debian/.
 is(first_match('debian/changelog', qr/\Anarvik \((.*)-[^-]+\)/), $version, 'debian/changelog')
   if -d "$root/debian";
-is_deeply([ sort keys %{ $meta->{prereqs}{runtime}{requires} } ],
+# Since 18 the module says it, too.
+my $node = PostgreSQL::Test::Cluster->new('main');
+if ($node->pg_version >= 18)
+{
+	$node->init;
+	$node->start;
+	is( $node->safe_psql(
+			'postgres', q{SET client_min_messages = warning;
+			CREATE EXTENSION narvik CASCADE; LOAD 'narvik';
+			SELECT version FROM pg_get_loaded_modules() WHERE module_name = 'narvik'}),
+		$version,
+		'pg_get_loaded_modules()');
+}
+is_deeply(
+	[ sort keys %{ $meta->{prereqs}{runtime}{requires} } ],
 	[ sort('PostgreSQL', split /, */, first_match('narvik.control', qr/^requires = '(.*)'$/m)) ],
 	'what META.json needs is what narvik.control needs');
 

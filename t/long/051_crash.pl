@@ -11,7 +11,7 @@ use strict;
 use warnings;
 
 use FindBin;
-use lib "$FindBin::RealBin/..";
+use lib "$FindBin::RealBin/../lib";
 
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -25,13 +25,15 @@ my $rounds = 20;
 
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
-$node->append_conf('postgresql.conf', q{
+$node->append_conf(
+	'postgresql.conf', q{
 fsync = on
 shared_preload_libraries = 'narvik'
 log_min_messages = warning
 });
 $node->start;
-$node->safe_psql('postgres',
+$node->safe_psql(
+	'postgres',
 	'CREATE EXTENSION narvik CASCADE; CREATE EXTENSION amcheck; CREATE EXTENSION pageinspect');
 my $connstr = $node->connstr('postgres');
 is($node->safe_psql('postgres', 'SHOW fsync'), 'on', 'fsync is on');
@@ -84,7 +86,8 @@ cmp_ok($journal->{happened} + $journal->{vanished}, '>=', $rounds, 'operations w
 ok(1, "$rounds rounds: " . $journal->summary);
 
 # A server that acknowledges before it writes: the journal tells.
-$node->append_conf('postgresql.conf', q{
+$node->append_conf(
+	'postgresql.conf', q{
 synchronous_commit = off
 wal_writer_delay = 10s
 wal_writer_flush_after = 1GB
@@ -95,7 +98,8 @@ for (1 .. 10)
 {
 	last if @lost = crash($journal, \&kill_server);
 }
-like("@lost", qr/ (is lost|is back|another id|another expiry|other data)/, 'with synchronous_commit = off losses are found') or diag("@lost");
+like("@lost", qr/ (is lost|is back|another id|another expiry|other data)/, 'with synchronous_commit = off losses are found')
+  or diag("@lost");
 
 $node->stop;
 done_testing();

@@ -8,7 +8,7 @@ use strict;
 use warnings;
 
 use FindBin;
-use lib "$FindBin::RealBin/..";
+use lib "$FindBin::RealBin/../lib";
 
 use Digest::SHA qw(sha256_hex);
 use PostgreSQL::Test::Cluster;
@@ -28,7 +28,8 @@ sub sync_with
 	my ($primary, $names) = @_;
 	$primary->append_conf('postgresql.conf', "synchronous_standby_names = '$names'");
 	$primary->reload;
-	return $primary->poll_query_until('postgres',
+	return $primary->poll_query_until(
+		'postgres',
 		"SELECT current_setting('synchronous_standby_names') = '$names'"
 		  . ($names ? q{ AND EXISTS (SELECT FROM pg_stat_replication WHERE sync_state = 'sync')} : ''));
 }
@@ -127,13 +128,15 @@ sub revocation_lag
 
 my $primary = PostgreSQL::Test::Cluster->new('server0');
 $primary->init(allows_streaming => 1);
-$primary->append_conf('postgresql.conf', q{
+$primary->append_conf(
+	'postgresql.conf', q{
 fsync = on
 shared_preload_libraries = 'narvik'
 log_min_messages = warning
 });
 $primary->start;
-$primary->safe_psql('postgres',
+$primary->safe_psql(
+	'postgres',
 	'CREATE EXTENSION narvik CASCADE; CREATE EXTENSION amcheck; CREATE EXTENSION pageinspect');
 my @due = save_due($primary);
 my $validated = 0;
@@ -165,7 +168,7 @@ foreach my $round (1 .. $rounds)
 	$standby->promote;
 	my $dbh = SessionJournal::connect_to($standby->connstr('postgres'));
 	is_deeply([ $journal->check($dbh) ], [], "round $round: after promotion nothing is wrong");
-	is($dbh->selectrow_array('SELECT count(*) FROM unnest($1::text[]) AS t, narvik_validate_session(t) WHERE extended', {}, \@due),
+	is( $dbh->selectrow_array('SELECT count(*) FROM unnest($1::text[]) AS t, narvik_validate_session(t) WHERE extended', {}, \@due),
 		scalar @due, "round $round: the new primary extends");
 	foreach my $session (map { $journal->{sessions}{$_} } grep { /^due/ } keys %{ $journal->{sessions} })
 	{

@@ -20,7 +20,8 @@ my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
 $node->append_conf('postgresql.conf', "shared_preload_libraries = 'narvik'\nnarvik.purge = off\nautovacuum = off");
 $node->start;
-$node->safe_psql('postgres', q{
+$node->safe_psql(
+	'postgres', q{
 	CREATE EXTENSION narvik CASCADE;
 	CREATE ROLE app LOGIN;
 	CREATE ROLE other;
@@ -70,7 +71,8 @@ my %calls = (
 	narvik_update_session_data => [ q{narvik_update_session_data(narvik_session_id('live'), '{"a": 1}')}, qw(table rows) ],
 	narvik_save_session => [ q{narvik_save_session(narvik_session_id('new'), 'alice', now() + interval '1 day')}, qw(table user newcomer) ],
 	narvik_fetch_session => [ q{narvik_fetch_session(narvik_session_id('live'))}, qw(table) ],
-	narvik_update_session_expiry => [ q{narvik_update_session_expiry(narvik_session_id('live'), now() + interval '1 day')}, qw(table rows) ],
+	narvik_update_session_expiry =>
+	  [ q{narvik_update_session_expiry(narvik_session_id('live'), now() + interval '1 day')}, qw(table rows) ],
 	narvik_delete_session => [ q{narvik_delete_session(narvik_session_id('live'))}, qw(table rows) ],
 	narvik_link_users => [ q{narvik_link_users('people')}, qw(table users) ],
 	narvik_unlink_users => [ q{narvik_unlink_users()}, qw(table users) ],
@@ -94,13 +96,16 @@ my %calls = (
 	'narvik_authenticate#endless' => [ q{narvik_authenticate('mine')}, 'endless' ],
 	'narvik_rotate_session#endless' => [ q{narvik_rotate_session('unknown')}, 'endless' ],
 	'narvik_create_session#endless' => [ q{narvik_create_session('bob')}, 'endless' ],
-	'narvik_update_session_data#endless' => [ q{narvik_update_session_data(narvik_session_id('live'), jsonb_build_object('i', i))}, 'endless' ]);
+	'narvik_update_session_data#endless' =>
+	  [ q{narvik_update_session_data(narvik_session_id('live'), jsonb_build_object('i', i))}, 'endless' ]);
 
-is( $node->safe_psql('postgres', q{
+is( $node->safe_psql(
+		'postgres', q{
 		SELECT string_agg(proname, ' ' ORDER BY proname COLLATE "C") FROM pg_proc
 		JOIN pg_depend AS d ON d.objid = pg_proc.oid AND d.classid = 'pg_proc'::regclass AND d.deptype = 'e'
 		JOIN pg_extension AS e ON e.oid = d.refobjid AND extname = 'narvik'}),
-	join(' ', sort grep { !/#/ } keys %calls), 'every function is tried here');
+	join(' ', sort grep { !/#/ } keys %calls),
+	'every function is tried here');
 
 sub statement
 {
@@ -163,6 +168,7 @@ sub interrupted
 	$victim->do($setting) if $setting;
 	my $sth = $victim->prepare(statement($call, $where), { pg_async => PG_ASYNC });
 	$sth->execute;
+
 	if ($interrupt =~ /^SIG(.*)/)
 	{
 		my $signal = $1;

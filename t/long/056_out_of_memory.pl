@@ -6,7 +6,7 @@ use strict;
 use warnings;
 
 use FindBin;
-use lib "$FindBin::RealBin/..";
+use lib "$FindBin::RealBin/../lib";
 
 use DBI;
 use Fault;
@@ -20,7 +20,8 @@ my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
 # Preloaded, because PostgreSQL cannot load a library again whose loading failed
 # half-way.  Without JIT, because LLVM ends a process that is out of memory.
-$node->append_conf('postgresql.conf', q{
+$node->append_conf(
+	'postgresql.conf', q{
 shared_preload_libraries = 'narvik'
 narvik.purge = off
 autovacuum = off
@@ -29,7 +30,8 @@ log_min_messages = warning
 log_min_error_statement = panic
 });
 start_with_fault($node);
-$node->safe_psql('postgres', qq{
+$node->safe_psql(
+	'postgres', qq{
 	CREATE EXTENSION narvik CASCADE;
 	CREATE FUNCTION fault_malloc(int) RETURNS int AS '$library' LANGUAGE C VOLATILE;
 	CREATE ROLE app LOGIN;
@@ -79,11 +81,13 @@ my %calls = (
 	narvik_stats => q{SELECT * FROM narvik_stats()},
 	narvik_reset_stats => q{SELECT narvik_reset_stats()});
 
-is( $node->safe_psql('postgres', q{
+is( $node->safe_psql(
+		'postgres', q{
 		SELECT string_agg(proname, ' ' ORDER BY proname COLLATE "C") FROM pg_proc
 		JOIN pg_depend AS d ON d.objid = pg_proc.oid AND d.classid = 'pg_proc'::regclass AND d.deptype = 'e'
 		JOIN pg_extension AS e ON e.oid = d.refobjid AND extname = 'narvik'}),
-	join(' ', sort grep { !/#/ } keys %calls), 'every function is tried here');
+	join(' ', sort grep { !/#/ } keys %calls),
+	'every function is tried here');
 
 my $contents = q{
 	SELECT md5(string_agg(x::text, ';' ORDER BY x::text)) FROM (

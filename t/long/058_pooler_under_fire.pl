@@ -7,7 +7,7 @@ use strict;
 use warnings;
 
 use FindBin;
-use lib "$FindBin::RealBin/..";
+use lib "$FindBin::RealBin/../lib";
 
 use IPC::Run;
 use PostgreSQL::Test::Cluster;
@@ -24,7 +24,8 @@ my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
 $node->append_conf('postgresql.conf', "shared_preload_libraries = 'narvik'\nlog_min_messages = error\nlog_min_error_statement = panic");
 $node->start;
-$node->safe_psql('postgres', q{
+$node->safe_psql(
+	'postgres', q{
 	CREATE EXTENSION narvik CASCADE;
 	CREATE EXTENSION amcheck;
 	CREATE EXTENSION pageinspect;
@@ -34,7 +35,8 @@ $node->safe_psql('postgres', q{
 
 my $dir = PostgreSQL::Test::Utils::tempdir_short();
 my $port = PostgreSQL::Test::Cluster::get_free_port();
-append_to_file("$dir/pgbouncer.ini", "
+append_to_file(
+	"$dir/pgbouncer.ini", "
 [databases]
 postgres = host=@{[$node->host]} port=@{[$node->port]} dbname=postgres user=app
 [pgbouncer]
@@ -51,6 +53,7 @@ logfile = $dir/pgbouncer.log
 pidfile = $dir/pgbouncer.pid
 ");
 my $pooler = IPC::Run::start([ $pgbouncer, '-q', "$dir/pgbouncer.ini" ], '<', \undef, '>', "$dir/out", '2>', "$dir/err");
+
 END
 {
 	local $?;
@@ -65,7 +68,8 @@ until (run_log([ 'psql', '-XAtq', '-d', pooled('postgres', 'app'), '-c', 'SELECT
 }
 
 my $journal = SessionJournal->new;
-my $load = SessionLoad::start($journal, connstr => pooled('postgres', 'app'), reconnect => 1, pooled => 1, contended => 1,
+my $load = SessionLoad::start(
+	$journal, connstr => pooled('postgres', 'app'), reconnect => 1, pooled => 1, contended => 1,
 	allow => [qw(57014 55P03)]);
 
 my $watcher = SessionJournal::connect_to($node->connstr('postgres'));
@@ -82,7 +86,8 @@ my %fire = (
 	# Every other time new server connections wait for locks but shortly.
 	pooler => sub {
 		$watcher->do('ALTER ROLE app ' . ($fired{pooler} % 2 ? q{RESET lock_timeout} : q{SET lock_timeout = '10ms'}));
-		run_log([ 'psql', '-XAtq', '-d', pooled('pgbouncer', 'admin'), '-c', $_ ]) or die 'the pooler does not obey'
+		run_log([ 'psql', '-XAtq', '-d', pooled('pgbouncer', 'admin'), '-c', $_ ])
+		  or die 'the pooler does not obey'
 		  foreach ('RELOAD', 'RECONNECT', 'PAUSE', 'RESUME');
 	});
 

@@ -130,50 +130,61 @@ my %value = (
 	boolean => sub { one_of('NULL::boolean', 'true', 'false') },
 	jsonb => sub {
 		one_of(
-			'NULL::jsonb', map({ "'$_'::jsonb" } '{}', '{"a": 1}', '{"a": null}', '{"": ""}', '{"b": {"a": [null]}}',
+			'NULL::jsonb',
+			map({ "'$_'::jsonb" } '{}', '{"a": 1}', '{"a": null}', '{"": ""}', '{"b": {"a": [null]}}',
 				'[]', '1', 'null', '"x"', '[{}]'),
 			q{jsonb_build_object('k', repeat('x', 1000000))},
 			q{jsonb_build_object(repeat('k', 100000), NULL)},
 			q{(repeat('[', 2000) || repeat(']', 2000))::jsonb},
 			q{(SELECT jsonb_object_agg(i, NULLIF(i % 2, 0)) FROM generate_series(1, 2000) AS i)},
-			"jsonb_build_object(" . any_text() . ", " . any_text() . ")")
+			"jsonb_build_object(" . any_text() . ", " . any_text() . ")");
 	},
 	interval => sub {
 		one_of(
-			'NULL::interval', map({ "'$_'::interval" } '0', '1 microsecond', '-1 day', '30 days', '400 days',
+			'NULL::interval',
+			map({ "'$_'::interval" } '0', '1 microsecond', '-1 day', '30 days', '400 days',
 				'400 days 1 microsecond', '1 month -30 days', '-1 month 31 days', '178000000 years', '-178000000 years',
 				'2147483647 days', '-2147483648 days', '2562047788:00:54.775807', '1 hour', '292000 years'),
-			map { "make_interval(months => $_->[0], days => $_->[1], secs => $_->[2])" }
-			  [ int(rand(2**31)), int(rand(2**31)), rand(1e12) ], [ int(rand(13)), -int(rand(400)), rand(1e6) ])
+			map { "make_interval(months => $_->[0], days => $_->[1], secs => $_->[2])" }[ int(rand(2**31)), int(rand(2**31)), rand(1e12) ],
+			[ int(rand(13)), -int(rand(400)), rand(1e6) ]);
 	},
 	'timestamp with time zone' => sub {
 		one_of(
-			'NULL::timestamptz', 'now()', map({ "'$_'::timestamptz" } 'infinity', '-infinity', 'epoch',
+			'NULL::timestamptz',
+			'now()',
+			map({ "'$_'::timestamptz" } 'infinity', '-infinity', 'epoch',
 				'4714-11-24 00:00:00+00 BC', '294276-12-31 23:59:59.999999+00', '2000-01-01'),
-			map { 'now() + interval \'' . int(rand(2e9) - 1e9) . " $_'" } 'microseconds', 'seconds', 'seconds')
+			map { 'now() + interval \'' . int(rand(2e9) - 1e9) . " $_'" } 'microseconds',
+			'seconds',
+			'seconds');
 	},
 	regclass => sub {
 		one_of(
-			'NULL::regclass', map({ "'$_'::regclass" } 'users_text', 'users_int', 'users_uuid', 'users_parted', 'users_parted_1',
+			'NULL::regclass',
+			map({ "'$_'::regclass" } 'users_text', 'users_int', 'users_uuid', 'users_parted', 'users_parted_1',
 				'users_float', 'users_unlogged', 'not_unique', 'a_view', 'users_text_pkey', 'a_sequence', 'narvik_sessions',
 				'narvik_stats', 'pg_class', 'pg_toast.pg_toast_1255'),
-			'0::regclass', '4294967295::regclass', int(rand(100000)) . '::regclass')
+			'0::regclass',
+			'4294967295::regclass',
+			int(rand(100000)) . '::regclass');
 	},
 	name => sub {
 		one_of(
 			'NULL::name', map({ "'$_'::name" } 'id', 'id', 'id', '', 'ID', 'nope', 'ctid', 'tableoid', 'note', 'seq', 'x' x 70),
-			any_text() . '::name')
+			any_text() . '::name');
 	},
 	anyelement => sub {
 		one_of(
 			map({ "NULL::$_" } 'users_text', 'users_int', 'users_uuid', 'users_parted', 'narvik_session', 'int', 'text', 'int[]',
 				'a_view', 'regclass', 'interval', 'a_domain', 'int4range'),
-			'ROW(1, NULL)', "ROW('1', 'x')::users_text", 'ARRAY[1]')
+			'ROW(1, NULL)',
+			"ROW('1', 'x')::users_text",
+			'ARRAY[1]');
 	},
 	regrole => sub {
 		one_of(
 			'NULL::regrole', map({ "'$_'::regrole" } 'app', 'app', 'admin', 'pg_monitor'),
-			'0::regrole', '4294967295::regrole', 'current_user::regrole')
+			'0::regrole', '4294967295::regrole', 'current_user::regrole');
 	});
 my @types = sort keys %value;
 
@@ -243,16 +254,16 @@ sub set
 {
 	my %settings = (
 		session_expires_in => [ qw(1 30d 2147483647 0 -1 x), '1 day' ],
-		session_max_age => [ qw(0 1 1h 2147483647 -1) ],
-		max_sessions_per_user => [ qw(0 1 3 2147483647 -1) ],
+		session_max_age => [qw(0 1 1h 2147483647 -1)],
+		max_sessions_per_user => [qw(0 1 3 2147483647 -1)],
 		cookie_name => [ qw(a __Host-x __Secure-y narvik_session), '', 'a b', 'x' x 5000, "\x{e9}" ],
 		cookie_domain => [ qw(example.com .x a..b), '' ],
 		cookie_path => [ qw(/ /app x), '/;', '/ ' ],
-		cookie_expires_in => [ qw(-1 0 1 400d 401d) ],
-		cookie_same_site => [ qw(lax strict none x) ],
-		cookie_secure => [ qw(on off) ],
-		cookie_partitioned => [ qw(on off) ],
-		nothing => [ qw(1) ]);
+		cookie_expires_in => [qw(-1 0 1 400d 401d)],
+		cookie_same_site => [qw(lax strict none x)],
+		cookie_secure => [qw(on off)],
+		cookie_partitioned => [qw(on off)],
+		nothing => [qw(1)]);
 	my $name = one_of(sort keys %settings);
 	return one_of('SET', 'SET LOCAL', 'SET') . " narvik.$name = " . quoted(one_of(@{ $settings{$name} })) if chance(0.8);
 	return one_of(
@@ -284,14 +295,17 @@ sub transaction
 {
 	my ($alone) = @_;
 	return some_statements($alone) if chance(0.5);
-	my @list = other('BEGIN'
+	my @list =
+	  other('BEGIN'
 		  . one_of('', '', ' ISOLATION LEVEL REPEATABLE READ', ' ISOLATION LEVEL SERIALIZABLE')
 		  . one_of('', '', ' READ ONLY', ' READ WRITE')
 		  . one_of('', '', ' DEFERRABLE'));
 	my $prepared = 'x' . ++$made;
 	foreach (1 .. 1 + int(rand(5)))
 	{
-		push @list, other(one_of('ROLLBACK TO s', 'RELEASE s', 'SELECT 1/0', 'SET LOCAL transaction_read_only = on',
+		push @list, other(
+			one_of(
+				'ROLLBACK TO s', 'RELEASE s', 'SELECT 1/0', 'SET LOCAL transaction_read_only = on',
 				'SET CONSTRAINTS ALL IMMEDIATE')) if chance(0.1);
 		push @list, [ 'narvik_authenticate', "SELECT narvik_authenticate('" . token() . "')" ] if chance(0.2);
 		my $savepoint = chance(0.7);
@@ -305,8 +319,8 @@ sub transaction
 
 # ---- running them -----------------------------------------------------------
 
-my %seen;       # what was answered: judged by, SQLSTATE => how often
-my @wrong;      # what must not be
+my %seen;     # what was answered: judged by, SQLSTATE => how often
+my @wrong;    # what must not be
 my $judged = 0;
 
 # After each transaction: the role and the settings that narvik changes for a
@@ -326,8 +340,10 @@ sub make_session
 {
 	my ($role, $alone) = @_;
 	my (@list, @about);
-	my $script = "\\set ON_ERROR_STOP 0\n\\o /dev/null\n$refill\nSET SESSION AUTHORIZATION $role;\n\\set role $role\n"
-	  . "SET client_min_messages = error;\nSET lock_timeout = " . one_of(20, 200) . ";\n";
+	my $script =
+		"\\set ON_ERROR_STOP 0\n\\o /dev/null\n$refill\nSET SESSION AUTHORIZATION $role;\n\\set role $role\n"
+	  . "SET client_min_messages = error;\nSET lock_timeout = "
+	  . one_of(20, 200) . ";\n";
 	$script .= "SET statement_timeout = " . (5 + int(rand(50))) . ";\n" if chance(0.2);
 	$script .= "SET force_parallel_mode = on;\n" if chance(0.2);
 	while (@about < $statements_in_session)
@@ -473,13 +489,21 @@ die 'nothing to call' unless @functions;
 
 # Arguments of the right type are such: else a mistake here hides what it tests.
 my ($values, $value_errors);
-my $literals = join '', map { my $type = $_; map { "SELECT " . $value{$type}->() . ";\n" } 1 .. 60 } @types;
-is((IPC::Run::run([ $node->installed_command('psql'), '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('postgres') ],
-	'<', \$literals, '>', \$values, '2>', \$value_errors), $value_errors)[1], '', 'every argument is a value of its type');
+my $literals = join '', map {
+	my $type = $_;
+	map { "SELECT " . $value{$type}->() . ";\n" } 1 .. 60
+} @types;
+is( (   IPC::Run::run(
+			[ $node->installed_command('psql'), '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('postgres') ],
+			'<', \$literals, '>', \$values, '2>', \$value_errors),
+		$value_errors)[1],
+	'',
+	'every argument is a value of its type');
 
 # ---- that it would notice ---------------------------------------------------
 
-judge('planted', [ 'XX000', '22012', '00000 f on "$user", public', '00000' ],
+judge(
+	'planted', [ 'XX000', '22012', '00000 f on "$user", public', '00000' ],
 	[ [ '', 'BEGIN' ], [ 'narvik_validate_session', 'SELECT 1/0' ], ['state'], [ 'narvik_cookie_name', 'SELECT 1' ], ['state'] ]);
 is(scalar @wrong, 4, 'an internal error, one that is not allowed, another role and a lost connection are noticed');
 @wrong = ();
@@ -509,7 +533,7 @@ note("users: " . join(' ', map { "$_=$seen{users}{$_}" } sort keys %{ $seen{user
 
 # ---- afterwards -------------------------------------------------------------
 
-ok(!$node->log_contains('(terminated by signal|TRAP|PANIC|[Ll]eak|XX[0-9]{3}|still referenced|not closed)', $log_start),
+ok( !$node->log_contains('(terminated by signal|TRAP|PANIC|[Ll]eak|XX[0-9]{3}|still referenced|not closed)', $log_start),
 	'no crash, no failed assertion and no leaked resource in the log');
 foreach my $database ('postgres', 'latin1')
 {
@@ -520,17 +544,20 @@ foreach my $database ('postgres', 'latin1')
 			WHERE NOT (octet_length(id) = 32 AND octet_length(user_id) BETWEEN 1 AND 1024
 				AND jsonb_typeof(data) = 'object' AND isfinite(expires_at) AND isfinite(created_at)
 				AND purge_hour = least(2147483647, greatest(-2147483648, floor(extract(epoch FROM expires_at) / 3600))))}),
-		'0', 'every row is as narvik writes them');
+		'0',
+		'every row is as narvik writes them');
 	is( $node->safe_psql(
 			$database, q{
 			SELECT count(*) FROM narvik_sessions AS s
 			WHERE NOT EXISTS (SELECT FROM narvik_fetch_session(encode(s.id, 'hex')) AS f WHERE f.user_id = s.user_id)}),
-		'0', 'and is found by its id');
+		'0',
+		'and is found by its id');
 	is( $node->safe_psql(
 			$database, q{
 			SELECT count(bt_index_check(indexrelid, true)) FROM pg_index JOIN pg_class AS c ON c.oid = indexrelid
 			JOIN pg_am AS am ON am.oid = relam WHERE indrelid = 'narvik_sessions'::regclass AND amname = 'btree'}),
-		'3', 'its btree indexes are whole');
+		'3',
+		'its btree indexes are whole');
 	is($node->safe_psql($database, q{SELECT * FROM verify_heapam('narvik_sessions')}), '', 'and so is the table');
 }
 

@@ -37,57 +37,59 @@ my $failing = sub {
 	return "BEGIN $statement; RAISE 'no error'; EXCEPTION WHEN raise_exception THEN RAISE; WHEN OTHERS THEN NULL; END";
 };
 my @loops = (
-	[ 'without a session', $reads,
+	[   'without a session', $reads,
 		q{PERFORM narvik_generate_token(), narvik_cookie_name(), narvik_create_cookie('abc', '1 day'), narvik_create_blank_cookie(),
 		  narvik_read_cookie('a=b; narvik_session=c'), narvik_session_id('abc'), narvik_current_user_id(), narvik_current_session_id()} ],
-	[ 'reading', $reads,
+	[   'reading', $reads,
 		qq{PERFORM FROM narvik_validate_session($token);
 		   PERFORM FROM narvik_validate_session('nobody');
 		   PERFORM narvik_authenticate($token), narvik_current_user_id(), narvik_current_session_id();
 		   PERFORM FROM narvik_fetch_session($id)} ],
 	[ 'reading several', $reads, q{PERFORM FROM narvik_fetch_sessions_for_user('u' || turn % 333)} ],
-	[ 'extending', $walking,
+	[   'extending', $walking,
 		qq{PERFORM narvik_update_session_expiry($id, now() + interval '1 hour');
 		   PERFORM FROM narvik_validate_session($token)} ],
 	[ 'data', $writes, qq{PERFORM narvik_update_session_data($id, jsonb_build_object('a', turn, 'b', NULL))} ],
-	[ 'logging in and out', $writes,
+	[   'logging in and out', $writes,
 		q{PERFORM narvik_invalidate_session((narvik_create_session('v' || turn)).id)} ],
-	[ 'saving and deleting', $writes,
+	[   'saving and deleting', $writes,
 		qq{PERFORM narvik_save_session($new_id, 'v' || turn, now() + interval '1 day');
 		   PERFORM narvik_delete_session($new_id)} ],
-	[ 'logging out everywhere', $writes,
+	[   'logging out everywhere', $writes,
 		qq{PERFORM narvik_save_session($new_id, 'w' || turn, now() + interval '1 day');
 		   PERFORM narvik_delete_sessions_for_user('w' || turn)} ],
-	[ 'rotating', $writes, q{SELECT token INTO STRICT kept FROM narvik_rotate_session(kept)},
+	[   'rotating', $writes, q{SELECT token INTO STRICT kept FROM narvik_rotate_session(kept)},
 		q{kept text := (narvik_create_session('u')).token} ],
-	[ 'expired when seen', $writes,
+	[   'expired when seen', $writes,
 		qq{PERFORM narvik_save_session($new_id, 'v' || turn, now() - interval '1 day');
 		   PERFORM FROM narvik_validate_session('') UNION ALL SELECT FROM narvik_fetch_session($new_id);
 		   PERFORM narvik_delete_session($new_id)} ],
-	[ 'purging', $walking,
+	[   'purging', $walking,
 		qq{PERFORM narvik_save_session($new_id, 'v' || turn, now() - interval '1 day');
 		   PERFORM narvik_delete_all_expired_sessions()} ],
 	[ 'a limit of sessions', $writes, q{PERFORM narvik_create_session('x' || turn / 10)}, '', q{SET narvik.max_sessions_per_user = 2} ],
 	[ 'counters', $reads, q{PERFORM FROM narvik_stats(); PERFORM narvik_reset_stats()} ],
-	[ 'users', $walking,
+	[   'users', $walking,
 		q{INSERT INTO people VALUES (turn);
 		  PERFORM FROM narvik_validate_user((narvik_create_session(turn::text)).token, NULL::people);
 		  UPDATE people SET id = -turn WHERE id = turn;
 		  DELETE FROM people WHERE id = -turn;
 		  IF turn % 100 = 0 THEN TRUNCATE people; END IF},
 		'', q{DELETE FROM narvik_sessions; SELECT narvik_link_users('people')}, 'narvik_users_changed' ],
-	[ 'linking', $changes,
+	[   'linking', $changes,
 		q{PERFORM narvik_link_users('people'); PERFORM FROM narvik_linked_users(); PERFORM narvik_unlink_users()},
 		'', q{DELETE FROM narvik_sessions} ],
 	[ 'granting', $changes, q{PERFORM narvik_grant('app'); PERFORM narvik_revoke('app')} ],
-	[ 'errors', $writes, join(';', map { $failing->($_) }
-			q{PERFORM narvik_create_session(NULL)}, q{PERFORM narvik_create_session('u', '[]')},
+	[   'errors', $writes,
+		join(
+			';', map { $failing->($_) }
+			  q{PERFORM narvik_create_session(NULL)}, q{PERFORM narvik_create_session('u', '[]')},
 			q{PERFORM narvik_save_session(narvik_session_id('t1'), 'u', now())},
 			q{PERFORM narvik_update_session_data(NULL, NULL)}, q{PERFORM narvik_update_session_expiry(NULL, 'infinity')},
 			q{PERFORM narvik_fetch_sessions_for_user('')}, q{PERFORM narvik_create_cookie(';')},
 			q{PERFORM narvik_users_changed()}, q{PERFORM narvik_unlink_users()}, q{PERFORM narvik_link_users('app_view')},
 			q{PERFORM narvik_grant(NULL)}) ],
-	[ 'in savepoints', $writes,
+	[   'in savepoints', $writes,
 		qq{BEGIN PERFORM narvik_authenticate($token);
 		   PERFORM narvik_update_session_data($id, '{"a": 1}');
 		   PERFORM 1 / (turn % 2);
@@ -126,8 +128,11 @@ sub script
 	my $tenth = $calls / 10;
 	my @tenths = map { sprintf 'CALL again(%d, %d);', $_ * $tenth + 1, ($_ + 1) * $tenth } 0 .. 9;
 	my $warm_up = shift @tenths;
-	my $sql = "CREATE PROCEDURE again(first bigint, last bigint) LANGUAGE plpgsql AS \$\$\n"
-	  . "DECLARE " . ($variables ? "$variables;" : '') . "\nBEGIN\n"
+	my $sql =
+		"CREATE PROCEDURE again(first bigint, last bigint) LANGUAGE plpgsql AS \$\$\n"
+	  . "DECLARE "
+	  . ($variables ? "$variables;" : '')
+	  . "\nBEGIN\n"
 	  . "FOR turn IN first .. last LOOP\n$statements;\nIF turn % 10 = 0 THEN COMMIT; END IF;\nEND LOOP;\nEND\$\$;\n";
 	$sql .= "\\o /dev/null\n";
 	$sql .= "$before;\n" if $before;
@@ -136,14 +141,19 @@ sub script
 	return "$sql$contexts\n$rss\n";
 }
 
-sub parse { return map { /^(.*)\|(\d+)$/ ? ($1 => $2) : die "unexpected: $_" } split /\n/, $_[0]; }
+sub parse
+{
+	return map { /^(.*)\|(\d+)$/ ? ($1 => $2) : die "unexpected: $_" } split /\n/, $_[0];
+}
 
 # Growth of the process, in bytes, and the contexts that have grown by more than
 # so many.
 sub growth
 {
 	my ($output, $slack) = @_;
-	my ($first, $second) = map { { parse($_) } } split /^then\n/m, $output;
+	my ($first, $second) = map {
+		{ parse($_) }
+	} split /^then\n/m, $output;
 	my $rss = 1024 * (delete($second->{RssAnon}) - delete($first->{RssAnon}));
 	my %grown = map { $_ => ($second->{$_} // 0) - ($first->{$_} // 0) } keys %$first, keys %$second;
 	return ($rss, map { "$_: $grown{$_}" } grep { $grown{$_} > $slack } sort keys %grown);
@@ -184,7 +194,8 @@ is( $node->safe_psql(
 		JOIN pg_depend AS d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
 		JOIN pg_extension AS e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid
 		WHERE extname = 'narvik' AND proname NOT IN ($called)}),
-	'', 'every function of the extension is called here');
+	'',
+	'every function of the extension is called here');
 
 sub database_of { return 'db_' . ($_[0][0] =~ s/\W/_/gr); }
 

@@ -1,5 +1,5 @@
 # pg_upgrade carries everything: sessions, the link to the users, grants,
-# policies by identity and settings.  scripts/test-upgrade runs it; OLD_INSTALL
+# policies by identity and settings.  scripts/test --upgrade runs it; OLD_INSTALL
 # is the folder of the old version's programs, with the narvik built for it.
 #
 # Tokens that this test makes up are shorter than real ones: the logs of all
@@ -9,7 +9,7 @@ use strict;
 use warnings;
 
 use FindBin;
-use lib "$FindBin::RealBin/..";
+use lib "$FindBin::RealBin/../lib";
 
 use LinkTest;
 use PostgreSQL::Test::Cluster;
@@ -48,7 +48,8 @@ make_roles($old);
 make_linked_database($old, $_) foreach linked_databases();
 
 # A database with sessions of every kind, and with settings.
-$old->safe_psql('postgres', q{
+$old->safe_psql(
+	'postgres', q{
 	CREATE DATABASE shop;
 	CREATE ROLE admin LOGIN;
 	ALTER DATABASE shop SET search_path = public, narvik;
@@ -126,7 +127,8 @@ foreach my $db (@databases)
 }
 is($old->safe_psql('shop', 'SELECT count(*) FROM narvik_sessions'), '5506', 'there are sessions to carry');
 like($before{shop}{$_}, qr/narvik/, "there is something to carry: $_")
-  foreach ('members of the extension', 'what pg_dump is to dump', 'privileges of tables', 'grants',
+  foreach (
+	'members of the extension', 'what pg_dump is to dump', 'privileges of tables', 'grants',
 	'settings', 'who may change settings');
 like($before{plain}{$_}, qr/narvik/, "there is something to carry: $_") foreach ('policies', 'triggers');
 my $answer = q{SELECT id, user_id, data, created_at, expires_at, extended FROM narvik_validate_session('%s')};
@@ -164,35 +166,40 @@ check_link($new, $_, $_, $_) foreach linked_databases();
 
 foreach my $user (sort keys %tokens)
 {
-	is($new->safe_psql('shop', sprintf($answer, $tokens{$user})),
+	is( $new->safe_psql('shop', sprintf($answer, $tokens{$user})),
 		$answers{$user}, "the token of $user answers as before");
 	like($answers{$user}, qr/\|$user\|/, 'which is that user');
 }
-is($new->safe_psql('shop', q{SELECT count(*) FROM generate_series(1, 5000) AS n,
+is( $new->safe_psql(
+		'shop', q{SELECT count(*) FROM generate_series(1, 5000) AS n,
 		narvik_validate_session('many-' || n) AS s WHERE s.user_id = 'user-' || n}),
-	'5000', 'every token is found by the index');
-is($new->safe_psql('shop', q{SELECT extended, expires_at - now() > interval '9 days 23 hours'
+	'5000',
+	'every token is found by the index');
+is( $new->safe_psql(
+		'shop', q{SELECT extended, expires_at - now() > interval '9 days 23 hours'
 		FROM narvik_validate_session('due')}),
-	't|t', 'a session that is due is extended by the lifetime that was set');
-is($new->safe_psql('shop', q{SELECT count(*) FROM narvik_validate_session('expired-1')}),
+	't|t',
+	'a session that is due is extended by the lifetime that was set');
+is( $new->safe_psql('shop', q{SELECT count(*) FROM narvik_validate_session('expired-1')}),
 	'0', 'an expired session stays expired');
 is(as_app($new, 'shop', q{SELECT count(*) FROM narvik_create_session('grace')}), '1', 'the application logs somebody in');
-is($new->safe_psql('shop', q{SELECT max(seq) = (SELECT seq FROM narvik_sessions WHERE user_id = 'grace') FROM narvik_sessions}),
+is( $new->safe_psql('shop', q{SELECT max(seq) = (SELECT seq FROM narvik_sessions WHERE user_id = 'grace') FROM narvik_sessions}),
 	't', 'the numbering goes on');
 is(as_app($new, 'shop', 'SHOW narvik.session_max_age'), '90d', 'a setting of a role in a database');
 like(as_app($new, 'shop', q{SELECT narvik_create_cookie('x')}), qr/^__Host-shop=x; Max-Age=864000;/, 'settings of a database');
 is(as_app($new, 'shop', q{SHOW narvik.cookie_same_site}, 'admin'), 'strict', 'a setting of a role');
-is(as_app($new, 'shop', q{SET narvik.max_sessions_per_user = 3; SHOW narvik.max_sessions_per_user}, 'admin'), '3',
+is( as_app($new, 'shop', q{SET narvik.max_sessions_per_user = 3; SHOW narvik.max_sessions_per_user}, 'admin'), '3',
 	'who was allowed to change a setting still is');
 is(as_app($new, 'shop', q{SET narvik.max_sessions_per_user = 3}), '42501', 'and nobody else');
 
 # A dump of the upgraded database is whole.
 my $dump = PostgreSQL::Test::Utils::tempdir() . '/shop';
 $new->command_ok([ 'pg_dump', '-Fc', '-d', $new->connstr('shop'), '-f', $dump ], 'pg_dump afterwards');
-$new->safe_psql('postgres', 'CREATE DATABASE restored TEMPLATE template0;
+$new->safe_psql(
+	'postgres', 'CREATE DATABASE restored TEMPLATE template0;
 	ALTER DATABASE restored SET search_path = public, narvik');
 $new->command_ok([ 'pg_restore', '--exit-on-error', '-d', $new->connstr('restored'), $dump ], 'pg_restore afterwards');
-is($new->safe_psql('restored', $same{'sessions, column by column'}),
+is( $new->safe_psql('restored', $same{'sessions, column by column'}),
 	$new->safe_psql('shop', $same{'sessions, column by column'}), 'has every session');
 is(grants_of($new, 'restored'), $before{shop}{grants}, 'and the grants');
 is(as_app($new, 'restored', 'SELECT count(*) FROM narvik_sessions'), '42501', 'and a table that is closed');

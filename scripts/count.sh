@@ -1,0 +1,44 @@
+# shellcheck shell=bash
+# How scripts count: each check is passed, failed, or not run, and the last line is
+# "N passed, N failed[, N not run]" however the script ends.
+
+passed=0 failed=0 not_run=0
+
+count_results() {
+	trap conclude EXIT
+}
+
+conclude() {
+	local status=$?
+	((status == 0 || failed > 0)) || failed=1
+	((failed == 0 || status > 0)) || status=1
+	((passed + failed > 0)) || failed=1 status=1
+	results
+	leave "$status"
+}
+
+results() {
+	local rest=
+	((not_run == 0)) || rest=", $not_run not run"
+	echo "$passed passed, $failed failed$rest"
+}
+
+tally() { # tally <what> <passed> <failed> [not run]
+	echo "$1: $2 passed, $3 failed${4:+, $4 not run}"
+	passed=$((passed + $2)) failed=$((failed + $3)) not_run=$((not_run + ${4:-0}))
+}
+
+check() { # check <what> <command>...
+	if "${@:2}"; then tally "$1" 1 0; else tally "$1" 0 1; fi
+}
+
+# What a log says that is TAP, pg_regress's or prove's.  What was skipped was not
+# tested.  Whoever died did not say all that there was to say.
+tally_log() { # tally_log <what> <log> <exit status> [how many at least]
+	local skipped='^ok .*# (skip|SKIP|TODO)' good bad least=${4:-1}
+	bad=$(grep -cE "^not ok|^test .* \.\.\. FAILED|$skipped|\.+ skipped|^  Parse errors: " "$2" || true)
+	good=$(grep -E '^ok |^test .* \.\.\. ok ' "$2" | grep -cvE "$skipped" || true)
+	((good + bad >= least)) || bad=$((least - good))
+	(($3 == 0 || bad > 0)) || bad=1
+	tally "$1" "$good" "$bad"
+}

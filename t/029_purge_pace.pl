@@ -1,0 +1,139 @@
+# A purge that cannot free what it deleted, because of an old snapshot, does not look at it
+# again and again.  And a purge is no flood: it keeps narvik.purge_rate.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use PurgeTest;
+use Test::More;
+use Time::HiRes qw(sleep time);
+
+my $node = purging_server('main', 'narvik.purge_rate = 0');
+my $filling = start_million($node);
+add_database($node, 'paced', 'narvik.purge = off');
+finish_million($filling);
+$node->safe_psql('million', 'VACUUM narvik_sessions');
+
+# Entries of the index that visits have read.
+sub entries_read
+{
+	my ($database) = @_;
+	return $node->safe_psql(
+		$database,
+		q{SELECT idx_tup_read FROM pg_stat_user_indexes WHERE indexrelname = 'narvik_sessions_purge_hour_idx'});
+}
+
+sub saved_in
+{
+	my ($database, $hours) = @_;
+	$node->safe_psql(
+		$database,
+		qq{SELECT narvik_save_session(narvik_session_id(random()::text), 'expired', now() - interval '$hours hours')
+		   FROM generate_series(1, 10)});
+	return;
+}
+
+# ---- an old snapshot --------------------------------------------------------
+
+$node->safe_psql('postgres', 'CREATE DATABASE old TEMPLATE million STRATEGY file_copy');
+$node->safe_psql('old', q{SELECT narvik_create_session('live') FROM generate_series(1, 10)});
+my $reader = $node->background_psql('old');
+$reader->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM narvik_sessions');
+$node->safe_psql('postgres', 'ALTER DATABASE old RESET narvik.purge');
+ok(wait_until_purged($node, 'old'), 'with an old snapshot a million is purged');
+wait_for_visits($node, 'old', 2);
+sleep 1.5;    # until what they read is counted
+
+my $read = entries_read('old');
+my $runs = purge_stats($node, 'old', 'purge_runs');
+sleep 6;
+cmp_ok(purge_stats($node, 'old', 'purge_runs') - $runs, '>=', 3, 'visits go on');
+cmp_ok(purge_stats($node, 'old', 'purge_runs') - $runs, '<=', 8, 'one an interval');
+# One more look at all of them is permitted: what others had locked would be found.  The
+# next is much later.  A look reads each entry twice, as a million is all it can note.
+cmp_ok(entries_read('old') - $read, '<=', 2_000_100, 'and do not read again and again what they have deleted');
+
+saved_in('old', 1);
+ok(wait_until_purged($node, 'old'), 'what expires later is purged');
+$node->safe_psql(
+	'old', q{
+	BEGIN; SELECT narvik_save_session(narvik_session_id('early'), 'expired', now() - interval '9 hours');
+	SELECT narvik_save_session(narvik_session_id('late'), 'expired', date_trunc('hour', now(), 'UTC') - interval '1 s'); COMMIT});
+ok( $node->poll_query_until(
+		'old',
+		q{SELECT count(*) = 0 FROM narvik_sessions WHERE id = decode(narvik_session_id('early'), 'hex')}),
+	'and in the end what came with an early expiry');
+ok(wait_until_purged($node, 'old'), 'and what did not');
+is( $node->safe_psql('old', q{SELECT count(*) FROM narvik_fetch_sessions_for_user('live')}),
+	'10', 'what is live is still there');
+sleep 1.5;
+
+$node->safe_psql('old', 'VACUUM narvik_sessions');
+saved_in('old', 2);
+$node->restart;
+ok(wait_until_purged($node, 'old'), 'a restart begins at the beginning');
+$reader->quit;
+$node->safe_psql('postgres', 'ALTER DATABASE old SET narvik.purge = off');
+$node->safe_psql(
+	'old', q{
+	TRUNCATE narvik_sessions;
+	SELECT narvik_save_session(narvik_session_id('a'), 'expired', now() - interval '9 hours')});
+$node->safe_psql('postgres', 'ALTER DATABASE old RESET narvik.purge');
+ok(wait_until_purged($node, 'old'), 'and so does another file of the table, at once');
+
+# ---- the rate ---------------------------------------------------------------
+
+# Rows a second that go, from the first to the last of so many.
+sub rate_of
+{
+	my ($database, $rows, @settings) = @_;
+	$node->safe_psql('postgres', "ALTER DATABASE $database SET $_") foreach @settings;
+	my $before = purge_stats($node, $database, 'purged');
+	$node->safe_psql('postgres', "ALTER DATABASE $database RESET narvik.purge");
+	$node->reload;
+	$node->poll_query_until($database, "SELECT purged > $before FROM narvik_stats") or die 'no visit';
+	my $began = time();
+	my $first = purge_stats($node, $database, 'purged');
+	$node->poll_query_until($database, "SELECT purged - $first >= $rows FROM narvik_stats") or die 'too slow';
+	my $rate = (purge_stats($node, $database, 'purged') - $first) / (time() - $began);
+	$node->safe_psql('postgres', "ALTER DATABASE $database SET narvik.purge = off");
+	$node->poll_query_until(
+		'postgres',
+		"SELECT count(*) = 0 FROM pg_stat_activity WHERE datname = '$database' AND backend_type = 'narvik purge worker'");
+	return $rate;
+}
+
+is( $node->safe_psql('postgres', q{SELECT boot_val || ' ' || context FROM pg_settings WHERE name = 'narvik.purge_rate'}),
+	'20000 superuser', 'the rate has a limit if nobody sets one');
+save_expired($node, 'paced', 2000);
+my $rate = rate_of('paced', 600, 'narvik.purge_rate = 100');
+cmp_ok($rate, '<=', 130, 'a rate is kept');
+cmp_ok($rate, '>=', 70, 'and reached');
+$rate = rate_of('paced', 4, 'narvik.purge_rate = 1');
+cmp_ok($rate, '<=', 1.6, 'a low one, too');
+
+$node->safe_psql('postgres', 'CREATE DATABASE fast TEMPLATE million STRATEGY file_copy');
+$rate = rate_of('fast', 200000, 'narvik.purge_rate = 20000');
+cmp_ok($rate, '<=', 21500, 'a high one');
+cmp_ok($rate, '>=', 17500, 'is reached over many visits');
+$rate = rate_of('fast', 500000, 'narvik.purge_rate = 0');
+cmp_ok($rate, '>=', 40000, 'without one there is no limit');
+
+# Whoever wants the database does not wait for the rate.
+$node->safe_psql('postgres', 'ALTER DATABASE paced SET narvik.purge_rate = 10');
+$node->safe_psql('postgres', 'ALTER DATABASE paced RESET narvik.purge');
+$node->reload;
+foreach my $statement ('CREATE DATABASE copy TEMPLATE paced STRATEGY file_copy', 'DROP DATABASE paced')
+{
+	wait_for_worker($node, 'paced');
+	my ($rc, $out, $err) = $node->psql('postgres', $statement);
+	is($err, '', $statement =~ s/ .*//r . ' DATABASE succeeds while a purge is paced');
+}
+
+$node->stop;
+done_testing();

@@ -1,0 +1,166 @@
+# What the tests of the purge worker share: a server that purges every second,
+# sessions that have expired, and ways to wait for the worker.
+
+package PurgeTest;
+
+use strict;
+use warnings;
+
+use Exporter 'import';
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+
+our @EXPORT = qw(
+  purging_server set_by_reload add_database save_expired expired_left
+  wait_until_purged wait_for_visits wait_for_worker pids_of purge_stats
+  log_lines launcher_pid start_million finish_million
+);
+
+# Log lines begin with the kind of process that wrote them.  The settings may
+# begin with a reference to what init() is to be told.
+sub purging_server
+{
+	my ($name, @settings) = @_;
+	my %init = ref $settings[0] ? %{ shift @settings } : ();
+	my $node = PostgreSQL::Test::Cluster->new($name);
+	$node->init(%init);
+	$node->append_conf(
+		'postgresql.conf',
+		join(
+			"\n",
+			"shared_preload_libraries = 'narvik'",
+			"narvik.purge_interval = 1s",
+			"log_line_prefix = '%m [%p] %b '",
+			"log_statement = none",
+			"max_wal_size = 4GB",
+			"autovacuum = off",
+			@settings));
+	$node->start;
+	return $node;
+}
+
+sub set_by_reload
+{
+	my ($node, @settings) = @_;
+	$node->append_conf('postgresql.conf', join("\n", @settings));
+	$node->reload;
+	return;
+}
+
+# A database with narvik.  Settings for it are made before the worker can come.
+sub add_database
+{
+	my ($node, $database, @settings) = @_;
+	$node->safe_psql('postgres', qq{CREATE DATABASE "$database"});
+	$node->safe_psql('postgres', qq{ALTER DATABASE "$database" SET $_}) foreach @settings;
+	$node->safe_psql($database, 'SET client_min_messages = warning; CREATE EXTENSION narvik CASCADE');
+	return;
+}
+
+# Sessions of user "expired", which ended in the last moment of the last hour.
+sub save_expired
+{
+	my ($node, $database, $count) = @_;
+	$node->safe_psql(
+		$database, qq{
+		SELECT narvik_save_session(narvik_session_id(random()::text), 'expired',
+								   date_trunc('hour', now(), 'UTC') - interval '1 microsecond')
+		FROM generate_series(1, $count)});
+	return;
+}
+
+my $count_expired = q{SELECT count(*) FROM narvik_sessions WHERE user_id = 'expired'};
+
+sub expired_left
+{
+	my ($node, $database) = @_;
+	return $node->safe_psql($database, $count_expired);
+}
+
+sub wait_until_purged
+{
+	my ($node, $database) = @_;
+	return $node->poll_query_until($database, $count_expired, '0');
+}
+
+sub purge_stats
+{
+	my ($node, $database, $columns) = @_;
+	return $node->safe_psql($database, "SELECT $columns FROM narvik_stats");
+}
+
+# Until the worker has made whole visits that began after the call: the first
+# to end may have begun before.  A reload makes it come at once.
+sub wait_for_visits
+{
+	my ($node, $database, $visits) = @_;
+	my $runs = purge_stats($node, $database, 'purge_runs') + 1 + $visits;
+	$node->poll_query_until(
+		$database,
+		"SELECT purge_runs >= $runs OR NOT pg_reload_conf() FROM narvik_stats") or die "no visit to $database";
+	return;
+}
+
+sub pids_of
+{
+	my ($node, $backend_type) = @_;
+	return split /\n/, $node->safe_psql(
+		'postgres',
+		"SELECT pid FROM pg_stat_activity WHERE backend_type = '$backend_type'");
+}
+
+sub launcher_pid
+{
+	my ($node) = @_;
+	$node->poll_query_until(
+		'postgres',
+		"SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'narvik launcher'") or die 'no launcher';
+	return (pids_of($node, 'narvik launcher'))[0];
+}
+
+# Until a worker purges in this database; its pid.
+sub wait_for_worker
+{
+	my ($node, $database) = @_;
+	my $condition = "backend_type = 'narvik purge worker' AND datname = '$database'" . " AND query = 'purging expired sessions'";
+	for (1 .. 100 * $PostgreSQL::Test::Utils::timeout_default)
+	{
+		my $pid = $node->safe_psql('postgres', "SELECT pid FROM pg_stat_activity WHERE $condition");
+		return $pid if $pid;
+	}
+	die "no worker in $database";
+}
+
+# Lines of the server log from an offset on.
+sub log_lines
+{
+	my ($node, $pattern, $offset) = @_;
+	return grep { /$pattern/ } split /\n/, slurp_file($node->logfile, $offset // 0);
+}
+
+# A million expired sessions, in a database that the worker leaves alone: copies
+# of it are made in no time.  Filled in the background, as it takes a while.
+sub start_million
+{
+	my ($node) = @_;
+	add_database($node, 'million', 'narvik.purge = off');
+	my $psql = $node->background_psql('million');
+	$psql->query_until(
+		qr/filling/, q{
+		\echo filling
+		INSERT INTO narvik_sessions (id, user_id, created_at, expires_at, sliding, data, purge_hour)
+		SELECT int8send(i), 'expired', h, h, true, '{}', extract(epoch FROM h) / 3600
+		FROM date_trunc('hour', now() - interval '3 hours', 'UTC') AS h, generate_series(1, 1000000) AS i;
+	});
+	return $psql;
+}
+
+sub finish_million
+{
+	my ($psql) = @_;
+	die 'not a million' if $psql->query_safe('SELECT count(*) FROM narvik_sessions') != 1000000;
+	$psql->quit;
+	return;
+}
+
+1;

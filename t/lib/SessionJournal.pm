@@ -1,0 +1,335 @@
+# A journal of what clients were told about their sessions, and the check that a
+# server still knows all of it: after a crash, a promotion, a cancelled call.
+#
+# A client writes down each operation before it begins and again when it is
+# acknowledged.  Acknowledged operations must be there, those that failed with
+# an error must not.  One that was under way when the connection broke may have
+# happened or not, but nothing in between.
+#
+# Every session has a user of its own, so that the sessions that the server
+# makes the token of are known too.  What is remembered of one:
+#	id, expires (microseconds since 1970), n (a number in its data), and
+#	token, unless the answer with the token got lost.
+# In what an operation under way would lead to, '?' stands for a value that only
+# the server knows.  Messages name users, never a token.
+
+package SessionJournal;
+
+use strict;
+use warnings;
+
+use DBI;
+use Digest::SHA qw(sha256_hex);
+use JSON::PP;
+use PostgreSQL::Test::Utils ();
+
+my $json = JSON::PP->new->canonical;
+
+sub new
+{
+	my ($class) = @_;
+	my $self = {
+		dir => PostgreSQL::Test::Utils::tempdir(),
+		sessions => {},        # user => session, as acknowledged
+		dead => {},            # token => user
+		ended => {},           # user => 1
+		pending => [],         # operations of which nobody knows
+		acknowledged => {},    # operation => how many
+		failed => {},          # SQLSTATE => how many
+		happened => 0,         # of those that nobody knew of
+		vanished => 0,
+		wrong => []            # wrong answers
+	};
+	return bless $self, $class;
+}
+
+# Values go beside the statement, or an error would log it with the token.  Behind
+# a pooler they have to go inside.
+sub connect_to
+{
+	my ($connstr, $pooled) = @_;
+	my $dsn = 'dbi:Pg:' . join(';', split ' ', $connstr =~ s/'//gr);
+	return DBI->connect(
+		$dsn, '', '',
+		{   RaiseError => 1, PrintError => 0, PrintWarn => 0, AutoCommit => 1, AutoInactiveDestroy => 1,
+			pg_server_prepare => $pooled ? 0 : 1 });
+}
+
+# ---- what clients write down ------------------------------------------------
+
+sub open_for_client
+{
+	my ($self, $client) = @_;
+	open my $file, '>>', "$self->{dir}/$client" or die "journal: $!";
+	$file->autoflush;
+	return $file;
+}
+
+# begin: n, op, changes (user => session, or undef for none)
+# ack:   n, op, changes, dead (tokens)
+# fail:  n, state (SQLSTATE)
+# wrong: text
+sub note
+{
+	my ($file, $kind, %what) = @_;
+	print $file $json->encode({ kind => $kind, %what }), "\n" or die "journal: $!";
+	return;
+}
+
+# How many operations were acknowledged so far, or failed, in this load.
+sub size
+{
+	my ($self, $kind) = @_;
+	my $size = 0;
+	$kind //= 'ack';
+	foreach my $path (glob "$self->{dir}/*")
+	{
+		open my $file, '<', $path or die "journal: $!";
+		$size += grep { /"kind":"$kind"/ } <$file>;
+	}
+	return $size;
+}
+
+# Read what the clients wrote, once they are gone.
+sub collect
+{
+	my ($self) = @_;
+	foreach my $path (sort glob "$self->{dir}/*")
+	{
+		my %begun;
+		open my $file, '<', $path or die "journal: $!";
+		while (my $line = <$file>)
+		{
+			my $entry = $json->decode($line);
+			my $kind = $entry->{kind};
+			if    ($kind eq 'begin') { $begun{ $entry->{n} } = $entry }
+			elsif ($kind eq 'wrong') { push @{ $self->{wrong} }, $entry->{text} }
+			else
+			{
+				my $op = delete $begun{ $entry->{n} };
+				if ($kind eq 'fail') { $self->{failed}{ $entry->{state} }++ }
+				else
+				{
+					$self->{acknowledged}{ $op->{op} }++;
+					$self->apply($entry->{changes}, $entry->{dead});
+				}
+			}
+		}
+		close $file;
+		unlink $path or die "journal: $!";
+		push @{ $self->{pending} }, map { $begun{$_} } sort { $a <=> $b } keys %begun;
+	}
+	return;
+}
+
+sub apply
+{
+	my ($self, $changes, $dead) = @_;
+	change($self->{sessions}, $changes);
+	$self->{ended}{$_} = 1 foreach grep { !$changes->{$_} } keys %$changes;
+	$self->{dead}{$_} = 1 foreach @{ $dead // [] };
+	return;
+}
+
+sub change
+{
+	my ($sessions, $changes) = @_;
+	foreach my $user (keys %$changes)
+	{
+		if ($changes->{$user}) { $sessions->{$user} = $changes->{$user} }
+		else { delete $sessions->{$user} }
+	}
+	return;
+}
+
+# ---- does the server know? --------------------------------------------------
+
+# Everything that is wrong, as text; none if all is well.  What was under way is
+# settled: from here on it happened, or not, for good.  The connection may be in
+# a transaction; it is made read-only, or validation would extend sessions.
+sub check
+{
+	my ($self, $dbh) = @_;
+	my $own = $dbh->{AutoCommit};
+	$dbh->begin_work if $own;
+	my $rows = table_rows($dbh);
+	my @wrong = splice @{ $self->{wrong} };
+	push @wrong, $self->settle($rows);
+	push @wrong, $self->compare($rows);
+	push @wrong, index_violations($dbh);
+	$dbh->do('SET LOCAL transaction_read_only = on');
+	push @wrong, $self->token_violations($dbh);
+	$dbh->rollback if $own;
+	return @wrong;
+}
+
+# user => rows, read without any index.
+sub table_rows
+{
+	my ($dbh) = @_;
+	my %rows;
+	$dbh->do("SET LOCAL enable_$_ = off") foreach qw(indexscan indexonlyscan bitmapscan);
+	my $all = $dbh->selectall_arrayref(
+		q{
+		SELECT user_id, encode(id, 'hex') AS id, (extract(epoch FROM expires_at) * 1000000)::bigint AS expires,
+			data->>'n' AS n, purge_hour = floor(extract(epoch FROM expires_at) / 3600) AS whole
+		FROM narvik_sessions}, { Slice => {} });
+	$dbh->do("SET LOCAL enable_$_ = on") foreach qw(indexscan indexonlyscan bitmapscan);
+	push @{ $rows{ $_->{user_id} } }, $_ foreach @$all;
+	return \%rows;
+}
+
+# What differs between a session as it should be and a user's rows; undef if
+# nothing.  For what only the server knows the session before is needed.
+sub difference
+{
+	my ($session, $rows, $before) = @_;
+	my $row = $rows->[0];
+	return $row ? 'is there' : undef unless $session;
+	return 'is lost' unless $row;
+	return 'is there ' . @$rows . ' times' if @$rows > 1;
+	return 'has another id' if $session->{id} eq '?' ? $before && $row->{id} eq $before->{id} : $row->{id} ne $session->{id};
+	return 'has another expiry'
+	  if $session->{expires} eq '?' ? $before && $row->{expires} <= $before->{expires} : $row->{expires} != $session->{expires};
+	return 'has other data' if $row->{n} != $session->{n};
+	return 'has half an expiry' unless $row->{whole};
+	return;
+}
+
+sub settle
+{
+	my ($self, $rows) = @_;
+	my @wrong;
+	foreach my $op (splice @{ $self->{pending} })
+	{
+		my @users = sort keys %{ $op->{changes} };
+		my $old = $self->{sessions};
+		my $undone = !grep { difference($old->{$_}, $rows->{$_}) } @users;
+		my $done = !grep { difference($op->{changes}{$_}, $rows->{$_}, $old->{$_}) } @users;
+		push @wrong, "half done: $op->{op} for @users" unless $done || $undone;
+		$self->{ $undone ? 'vanished' : 'happened' }++;
+		$self->take_over($_, $rows->{$_}) foreach @users;
+	}
+	return @wrong;
+}
+
+# Believe the server about a session.
+sub take_over
+{
+	my ($self, $user, $rows) = @_;
+	my $old = $self->{sessions}{$user};
+	my $row = $rows && $rows->[0];
+	my $same = $old && $row && $old->{id} eq $row->{id};
+	my $new = $row && { (map { $_ => $row->{$_} } qw(id expires n)), $same ? (token => $old->{token}) : () };
+	$self->apply({ $user => $new }, $old && $old->{token} && !$same ? [ $old->{token} ] : []);
+	return;
+}
+
+sub compare
+{
+	my ($self, $rows) = @_;
+	my @wrong;
+	foreach my $user (sort keys %{ $self->{sessions} })
+	{
+		my $difference = difference($self->{sessions}{$user}, $rows->{$user});
+		push @wrong, "the session of $user $difference" if $difference;
+	}
+	foreach my $user (sort grep { !$self->{sessions}{$_} } keys %$rows)
+	{
+		push @wrong, "the session of $user " . ($self->{ended}{$user} ? 'is back' : 'is nobody\'s');
+	}
+	return @wrong;
+}
+
+# Through validation, as applications ask.
+sub token_violations
+{
+	my ($self, $dbh) = @_;
+	my $sessions = $self->{sessions};
+	my %alive = map { $sessions->{$_}{token} ? ($sessions->{$_}{token} => $_) : () } keys %$sessions;
+	my $answers = $dbh->selectall_hashref(
+		q{
+		SELECT t.token, s.id, s.user_id, s.new OR s.extended AS written FROM unnest($1::text[]) AS t (token)
+		LEFT JOIN LATERAL narvik_validate_session(t.token) AS s ON true}, 'token', {}, [ keys %alive, keys %{ $self->{dead} } ]);
+	my @wrong = map { "a dead token is valid, of $answers->{$_}{user_id}" } grep { $answers->{$_}{id} } sort keys %{ $self->{dead} };
+	foreach my $token (sort keys %alive)
+	{
+		my ($user, $answer) = ($alive{$token}, $answers->{$token});
+		push @wrong, "the token of $user is not valid" unless $answer->{id};
+		push @wrong, "the token of $user finds another session"
+		  if $answer->{id} && ($answer->{user_id} ne $user || $answer->{id} ne $sessions->{$user}{id});
+		push @wrong, "the token of $user was written to in a read-only transaction" if $answer->{written};
+	}
+	return @wrong;
+}
+
+# ---- rows and index entries -------------------------------------------------
+
+# amcheck knows tables and btrees.  The hash index is compared by hand: each row
+# is found by its id, and each entry leads to a place where a row is, or was
+# (until VACUUM, which takes the entry first).
+sub index_violations
+{
+	my ($dbh) = @_;
+	my @wrong;
+	my $one = sub { ($dbh->selectrow_array($_[0]))[0] };
+	push @wrong, "amcheck, table: $_"
+	  foreach @{ $dbh->selectcol_arrayref(q{SELECT msg FROM verify_heapam('narvik_sessions', check_toast => true)}) };
+
+	my $btrees = $dbh->selectcol_arrayref(
+		q{
+		SELECT indexrelid::regclass::text FROM pg_index
+		JOIN pg_class AS c ON c.oid = indexrelid JOIN pg_am AS a ON a.oid = c.relam
+		WHERE indrelid = 'narvik_sessions'::regclass AND amname = 'btree'});
+	push @wrong, 'there are ' . @$btrees . ' btrees' if @$btrees != 3;
+	foreach my $btree (@$btrees)
+	{
+		$dbh->do('SAVEPOINT amcheck');
+		eval { $dbh->do("SELECT bt_index_check('$btree', true)") } or push @wrong, "amcheck, $btree: $@";
+		$dbh->do('ROLLBACK TO amcheck');
+	}
+
+	$dbh->do("SET LOCAL enable_$_ = off") foreach qw(indexscan indexonlyscan bitmapscan);
+	my $unfound = $one->(
+		q{
+		SELECT count(*) FROM narvik_sessions AS s
+		WHERE NOT EXISTS (SELECT FROM narvik_fetch_session(encode(s.id, 'hex')) AS f
+						  WHERE f.id = encode(s.id, 'hex') AND f.user_id = s.user_id AND f.expires_at = s.expires_at)});
+	push @wrong, "$unfound rows that the hash index does not find" if $unfound;
+	my $twice = $one->('SELECT count(*) - count(DISTINCT id) FROM narvik_sessions');
+	push @wrong, "$twice ids that are there twice" if $twice;
+	$dbh->do("SET LOCAL enable_$_ = on") foreach qw(indexscan indexonlyscan bitmapscan);
+
+	my $astray = $one->(
+		q{
+		SELECT count(*) FROM generate_series(1, pg_relation_size('narvik_sessions_id_excl') / current_setting('block_size')::int - 1) AS b,
+			LATERAL (SELECT get_raw_page('narvik_sessions_id_excl', 'main', b) AS page OFFSET 0) AS p,
+			LATERAL hash_page_items(CASE WHEN hash_page_type(page) IN ('bucket', 'overflow') THEN page END) AS i
+		WHERE ctid NOT IN (
+			SELECT format('(%s,%s)', b, lp)::tid
+			FROM generate_series(0, pg_relation_size('narvik_sessions') / current_setting('block_size')::int - 1) AS b,
+				 LATERAL heap_page_items(get_raw_page('narvik_sessions', 'main', b))
+			WHERE lp_flags <> 0)});
+	push @wrong, "$astray entries of the hash index without a row" if $astray;
+	return @wrong;
+}
+
+# ---- for the report ---------------------------------------------------------
+
+sub summary
+{
+	my ($self) = @_;
+	my %counts = map {
+		my $counts = $self->{$_};
+		($_ => join ', ', map { "$_ $counts->{$_}" } sort keys %$counts)
+	} qw(acknowledged failed);
+	return
+		"operations acknowledged: $counts{acknowledged}; failed: $counts{failed}; "
+	  . "under way when the connection broke: $self->{happened} happened, $self->{vanished} did not; "
+	  . keys(%{ $self->{sessions} })
+	  . ' sessions live, '
+	  . keys(%{ $self->{dead} })
+	  . ' tokens dead';
+}
+
+1;
