@@ -143,7 +143,7 @@ static NarvikStatement find_oldest_of_user = {
 };
 
 static NarvikStatement delete_oldest_of_user = {
-	.text = CHANGE("DELETE FROM ONLY %s", "user_id = $2"),
+	.text = CHANGE("DELETE FROM ONLY %s", "user_id = $2 AND expires_at > $3"),
 	.nparams = 5,
 	.params = {TIDARRAYOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID},
 	.cursor_options = CURSOR_OPT_GENERIC_PLAN
