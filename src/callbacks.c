@@ -34,7 +34,7 @@ PG_FUNCTION_INFO_V1(narvik_update_session_expiry);
  * id that is not 64 hex digits, a user id that is empty or over 1024 bytes,
  * an infinite expires_at, or data that is no object; unique_violation if
  * there is a session with this id, after waiting for a transaction that is
- * about to make one.
+ * about to make one (above READ COMMITTED, serialization_failure if it did).
  */
 Datum
 narvik_save_session(PG_FUNCTION_ARGS)

@@ -17,7 +17,6 @@
 #include "compat.h"
 
 #include "access/table.h"
-#include "access/xact.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
@@ -25,7 +24,6 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
-#include "utils/resowner.h"
 #include "utils/rls.h"
 #include "utils/typcache.h"
 
@@ -35,56 +33,49 @@
 
 /* ---- keys --------------------------------------------------------------- */
 
+/* A user id to be read as a key. */
+typedef struct KeyInput
+{
+	Oid			function;
+	Oid			param;
+	char	   *string;
+	Datum		key;
+} KeyInput;
+
+static void
+read_key(void *arg)
+{
+	KeyInput   *input = arg;
+
+	input->key = OidInputFunctionCall(input->function, input->string, input->param, -1);
+}
+
 /*
- * A user id as a key.  False if it has not the form of one; the subtransaction
- * is there because input functions know no other way to say so.
+ * A user id as a key.  False if it has not the form of one, which input
+ * functions can only say by an error.
  */
 static bool
 parse_key(const NarvikLink *link, const text *user_id, Datum *key)
 {
-	char	   *string = text_to_cstring(user_id);
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	Oid			function;
-	Oid			param;
-	volatile bool parsed = true;
-	volatile Datum value = (Datum) 0;
+	KeyInput	input = {.string = text_to_cstring(user_id)};
+	ErrorData  *error;
 
 	/*
 	 * The checks of a domain are not asked: they are code of the domain's
 	 * owner.
 	 */
-	getTypeInputInfo(getBaseType(link->key_type), &function, &param);
-
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
+	getTypeInputInfo(getBaseType(link->key_type), &input.function, &input.param);
+	error = narvik_attempt(read_key, &input);
+	if (error == NULL)
 	{
-		value = OidInputFunctionCall(function, string, param, -1);
-		ReleaseCurrentSubTransaction();
+		*key = input.key;
+		return true;
 	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
-		/* What is wrong with the text, and not with the server. */
-		if (ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_DATA_EXCEPTION &&
-			ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION)
-			ReThrowError(error);
-		parsed = false;
-	}
-	PG_END_TRY();
-
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-	*key = value;
-	return parsed;
+	/* What is wrong with the text, and not with the server. */
+	if (ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_DATA_EXCEPTION &&
+		ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION)
+		ReThrowError(error);
+	return false;
 }
 
 /* "u.id = $1", safe under any search_path. */

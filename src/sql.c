@@ -1,6 +1,7 @@
 /*
  * sql.c
- *		What modules need to run SQL of their own: names, and whose rights.
+ *		What modules need to run SQL of their own: names, whose rights, and a way
+ *		back.
  *
  * Whatever reads or writes a table may evaluate code of that table's owner:
  * triggers, constraints, defaults, predicates and expressions of indexes and
@@ -17,12 +18,15 @@
 #include "postgres.h"
 #include "compat.h"
 
+#include "access/xact.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/resowner.h"
 
 #include "sql.h"
 
@@ -53,6 +57,40 @@ narvik_become_caller(const NarvikCaller *caller)
 	/* As on abort: a SET of the owner's code must not outlive it. */
 	AtEOXact_GUC(false, caller->guc_level);
 	SetUserIdAndSecContext(caller->role, caller->security_context);
+}
+
+/*
+ * Run an action in a subtransaction of its own.  Returns the error if it fails,
+ * and then nothing of it is left; else NULL.
+ *
+ * The subtransaction is rolled back whatever the error is: one that is raised
+ * again from inside would leave the transaction in it.
+ */
+ErrorData *
+narvik_attempt(void (*action) (void *arg), void *arg)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData  *volatile error = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		action(arg);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	return error;
 }
 
 char *

@@ -1,6 +1,7 @@
 /*
  * sql.h
- *		What modules need to run SQL of their own: names, and whose rights.
+ *		What modules need to run SQL of their own: names, whose rights, and a way
+ *		back.
  */
 #ifndef NARVIK_SQL_H
 #define NARVIK_SQL_H
@@ -18,6 +19,7 @@ typedef struct NarvikCaller
 extern void narvik_become_owner(Relation rel, NarvikCaller *caller);
 extern void narvik_set_for_owner(const char *setting, const char *value);
 extern void narvik_become_caller(const NarvikCaller *caller);
+extern ErrorData *narvik_attempt(void (*action) (void *arg), void *arg);
 extern char *narvik_qualified_name(Relation rel);
 extern void narvik_run_ddl(const char *sql);
 

@@ -32,6 +32,7 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
+#include "identity.h"
 #include "relation.h"
 #include "store_lock.h"
 
@@ -121,7 +122,8 @@ lock_row(Relation rel, ItemPointer tid, LockTupleMode mode, TupleTableSlot *slot
 }
 
 /*
- * Lock a session by its id.  False if there is none.
+ * Lock a session by its id.  False if there is none, and then it is not this
+ * transaction's identity any longer either.
  *
  * Somebody who was waited for may have deleted it and saved another one under
  * its id, or given it another id: then it is looked for again.
@@ -148,6 +150,8 @@ narvik_lock_session(const unsigned char *id, LockTupleMode mode, ItemPointer tid
 	}
 	if (locked)
 		*tid = session.tid;
+	else
+		narvik_identity_session_ended(id);
 	ExecDropSingleTupleTableSlot(slot);
 	table_close(rel, NoLock);
 	return locked;

@@ -20,8 +20,6 @@
 #include "catalog/pg_type_d.h"
 #include "executor/tuptable.h"
 #include "storage/lmgr.h"
-#include "utils/memutils.h"
-#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 
 #include "clock.h"
@@ -87,30 +85,40 @@ lock_if_free(const NarvikSession *session, LockTupleMode mode)
 	return answer;
 }
 
-static NarvikTouch
-write_expiry(const NarvikSession *session, TimestampTz expires_at)
+/* A write, and what became of it. */
+typedef struct Write
 {
-	NarvikTouch touch = lock_if_free(session, LockTupleNoKeyExclusive);
+	const NarvikSession *session;
+	TimestampTz expires_at;
+	NarvikTouch touch;
+} Write;
+
+static void
+write_expiry(void *arg)
+{
+	Write	   *w = arg;
 	Datum		values[3];
 
-	if (touch != NARVIK_DONE)
-		return touch;
-	values[0] = PointerGetDatum(&session->tid);
-	values[1] = TimestampTzGetDatum(expires_at);
-	values[2] = Int32GetDatum(narvik_purge_hour(expires_at));
+	w->touch = lock_if_free(w->session, LockTupleNoKeyExclusive);
+	if (w->touch != NARVIK_DONE)
+		return;
+	values[0] = PointerGetDatum(&w->session->tid);
+	values[1] = TimestampTzGetDatum(w->expires_at);
+	values[2] = Int32GetDatum(narvik_purge_hour(w->expires_at));
 	/* A trigger can keep the row from being updated. */
-	return narvik_run_count(&extend, values, NULL, 0) > 0 ? NARVIK_DONE : NARVIK_BUSY;
+	if (narvik_run_count(&extend, values, NULL, 0) == 0)
+		w->touch = NARVIK_BUSY;
 }
 
-static NarvikTouch
-delete_row(const NarvikSession *session)
+static void
+delete_row(void *arg)
 {
-	NarvikTouch touch = lock_if_free(session, LockTupleExclusive);
-	Datum		value = PointerGetDatum(&session->tid);
+	Write	   *w = arg;
+	Datum		value = PointerGetDatum(&w->session->tid);
 
-	if (touch == NARVIK_DONE)
+	w->touch = lock_if_free(w->session, LockTupleExclusive);
+	if (w->touch == NARVIK_DONE)
 		(void) narvik_run_count(&delete, &value, NULL, 0);
-	return touch;
 }
 
 /* ---- writes that may fail ------------------------------------------------ */
@@ -143,56 +151,33 @@ complain(const ErrorData *error)
 			 errhint("Sessions are valid, but not extended or removed, until this is mended.")));
 }
 
-/*
- * Write a new expiry, or delete the row if that is NULL.  NARVIK_BUSY if it
- * fails.
- */
+/* NARVIK_BUSY if it fails. */
 static NarvikTouch
-try_to_write(const NarvikSession *session, const TimestampTz *expires_at)
+try_to_write(void (*write) (void *arg), const NarvikSession *session,
+			 TimestampTz expires_at)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	volatile NarvikTouch touch = NARVIK_BUSY;
+	Write		w = {.session = session,.expires_at = expires_at};
+	ErrorData  *error = narvik_attempt(write, &w);
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		touch = expires_at != NULL ? write_expiry(session, *expires_at) : delete_row(session);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		if (must_be_raised(error->sqlerrcode))
-			PG_RE_THROW();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
-		complain(error);
-		FreeErrorData(error);
-		touch = NARVIK_BUSY;
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-	return touch;
+	if (error == NULL)
+		return w.touch;
+	if (must_be_raised(error->sqlerrcode))
+		ReThrowError(error);
+	complain(error);
+	FreeErrorData(error);
+	return NARVIK_BUSY;
 }
 
 /* Give a session a new expiry, unless its row is not free or has changed. */
 NarvikTouch
 narvik_store_extend_if_free(const NarvikSession *session, TimestampTz expires_at)
 {
-	return try_to_write(session, &expires_at);
+	return try_to_write(write_expiry, session, expires_at);
 }
 
 /* Delete an expired session, unless its row is not free or has changed. */
 NarvikTouch
 narvik_store_delete_if_free(const NarvikSession *session)
 {
-	return try_to_write(session, NULL);
+	return try_to_write(delete_row, session, DT_NOBEGIN);
 }

@@ -298,7 +298,7 @@ narvik_store_insert_if_new(const NarvikSession *session)
 
 	make_room(session);
 	insert_values(session, values, nulls);
-	return narvik_run_count(&insert_session_if_new, values, nulls, 0) > 0;
+	return narvik_run_count(&insert_session_if_new, values, nulls, NARVIK_NEWEST_STATE) > 0;
 }
 
 /* ---- one session by its id ---------------------------------------------- */
@@ -336,10 +336,7 @@ narvik_store_update_id(const unsigned char *old_id, const unsigned char *new_id,
 	bool		found;
 
 	if (!narvik_lock_session(old_id, LockTupleNoKeyExclusive, &tid))
-	{
-		narvik_identity_session_ended(old_id);
 		return false;
-	}
 	values[0] = PointerGetDatum(&tid);
 	values[1] = id_datum(new_id);
 	values[2] = TimestampTzGetDatum(now);
@@ -395,10 +392,7 @@ narvik_store_update_data(const unsigned char *id, Jsonb *patch, TimestampTz now)
 	Jsonb	   *data = NULL;
 
 	if (!narvik_lock_session(id, LockTupleNoKeyExclusive, &tid))
-	{
-		narvik_identity_session_ended(id);
 		return NULL;
-	}
 	values[0] = PointerGetDatum(&tid);
 	values[1] = JsonbPGetDatum(patch);
 	values[2] = null_keys(patch);

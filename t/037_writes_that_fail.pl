@@ -139,8 +139,9 @@ make_database(
 	CREATE TRIGGER t BEFORE UPDATE OR DELETE ON narvik_sessions FOR EACH ROW EXECUTE FUNCTION wait()});
 foreach my $token ('due', 'dead')
 {
-	my (undef, $err) = query('slow', "SET statement_timeout = '100ms'; $validate('$token')");
+	my ($out, $err) = query('slow', "\\set ON_ERROR_STOP 0\nSET statement_timeout = '100ms'; $validate('$token'); SELECT 'goes on'");
 	like($err, qr/canceling statement due to statement timeout/, "$token: a cancel of the statement stays one");
+	is($out, 'goes on', "$token: and ends its transaction");
 	my $psql = $node->background_psql('slow', on_error_stop => 0);
 	$psql->query_until(qr/go/, "\\echo go\nSELECT auth.narvik_validate_session('$token');\n");
 	ok( $node->poll_query_until(
@@ -160,7 +161,8 @@ make_database(
 	SELECT narvik_save_session(narvik_session_id('memory'), 'memory', now() + interval '1 day')});
 foreach my $case ([ 'due', '40001' ], [ 'memory', '53200' ])
 {
-	my (undef, $err) = query('conflict', "\\set VERBOSITY sqlstate\n$validate('$case->[0]')");
+	my ($out, $err) = query('conflict', "\\set ON_ERROR_STOP 0\n\\set VERBOSITY sqlstate\n$validate('$case->[0]'); SELECT 'goes on'");
+	is($out, 'goes on', "SQLSTATE $case->[1] ends its transaction");
 	like($err, qr/ERROR:  $case->[1]/, "SQLSTATE $case->[1] stays an error");
 }
 

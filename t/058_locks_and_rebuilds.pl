@@ -4,6 +4,10 @@
 use strict;
 use warnings;
 
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+
+use IndexFiles;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -68,30 +72,14 @@ $reader->quit;
 
 # ---- REINDEX CONCURRENTLY ------------------------------------------------------
 
-sub filenodes
-{
-	return {
-		map { split /\|/ } split /\n/,
-		$node->safe_psql(
-			'postgres',
-			q{SELECT indexrelid::regclass, pg_relation_filenode(indexrelid) FROM pg_index WHERE indrelid = 'narvik_sessions'::regclass}) };
-}
-
-sub rebuilt
-{
-	my ($before) = @_;
-	my $now = filenodes();
-	return join ' ', grep { $now->{$_} ne $before->{$_} } sort keys %$now;
-}
-
 my $others = 'narvik_sessions_pkey narvik_sessions_purge_hour_idx narvik_sessions_user_id_idx';
-my $before = filenodes();
+my $before = index_files($node);
 my ($rc, $out, $err) = $node->psql('postgres', 'REINDEX TABLE CONCURRENTLY narvik_sessions');
 is($rc, 0, 'REINDEX TABLE CONCURRENTLY works');
 like(
 	$err, qr/WARNING:  cannot reindex exclusion constraint index "public.narvik_sessions_id_excl" concurrently, skipping/,
 	'says what it leaves out');
-is(rebuilt($before), $others, 'and rebuilds all indexes but that on the id');
+is(rebuilt($node, $before), $others, 'and rebuilds all indexes but that on the id');
 ($rc, $out, $err) = $node->psql('postgres', 'REINDEX INDEX CONCURRENTLY narvik_sessions_id_excl');
 like(
 	$err, qr/ERROR:  concurrent index creation for exclusion constraints is not supported/,

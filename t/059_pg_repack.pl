@@ -6,6 +6,10 @@
 use strict;
 use warnings;
 
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+
+use IndexFiles;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -19,22 +23,6 @@ $node->safe_psql(
 	CREATE EXTENSION pg_repack;
 	CREATE ROLE app LOGIN;
 	SELECT narvik_grant('app')});
-
-sub filenodes
-{
-	return {
-		map { split /\|/ } split /\n/,
-		$node->safe_psql(
-			'postgres',
-			q{SELECT indexrelid::regclass, pg_relation_filenode(indexrelid) FROM pg_index WHERE indrelid = 'narvik_sessions'::regclass}) };
-}
-
-sub rebuilt
-{
-	my ($before) = @_;
-	my $now = filenodes();
-	return join ' ', grep { $now->{$_} ne $before->{$_} } sort keys %$now;
-}
 
 # A client that makes, uses and ends sessions, and notices one that is lost, until it
 # is told to stop.
@@ -81,11 +69,11 @@ my $size = sub { return $node->safe_psql('postgres', q{SELECT pg_relation_size('
 my $large = $size->();
 foreach my $what (['--only-indexes'], [])
 {
-	my $before = filenodes();
+	my $before = index_files($node);
 	$node->command_ok(
 		[ 'pg_repack', '-d', $node->connstr('postgres'), '-t', 'narvik_sessions', @$what ],
 		"pg_repack @$what works while sessions are used");
-	is( rebuilt($before),
+	is( rebuilt($node, $before),
 		'narvik_sessions_id_excl narvik_sessions_pkey narvik_sessions_purge_hour_idx narvik_sessions_user_id_idx',
 		'and rebuilds all indexes, that on the id too');
 }

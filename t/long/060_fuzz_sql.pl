@@ -139,6 +139,7 @@ my %value = (
 			q{(SELECT jsonb_object_agg(i, NULLIF(i % 2, 0)) FROM generate_series(1, 2000) AS i)},
 			"jsonb_build_object(" . any_text() . ", " . any_text() . ")");
 	},
+	integer => sub { one_of('NULL::integer', '0', '1', '-1', '2147483647', '(-2147483648)') },
 	interval => sub {
 		one_of(
 			'NULL::interval',
@@ -163,7 +164,9 @@ my %value = (
 			'NULL::regclass',
 			map({ "'$_'::regclass" } 'users_text', 'users_int', 'users_uuid', 'users_parted', 'users_parted_1',
 				'users_float', 'users_unlogged', 'not_unique', 'a_view', 'users_text_pkey', 'a_sequence', 'narvik_sessions',
-				'narvik_stats', 'pg_class', 'pg_toast.pg_toast_1255'),
+				'narvik_stats', 'pg_class'),
+			# By name it may be refused, whatever it is passed to.
+			"(SELECT reltoastrelid::regclass FROM pg_class WHERE oid = 'pg_proc'::regclass)",
 			'0::regclass',
 			'4294967295::regclass',
 			int(rand(100000)) . '::regclass');
