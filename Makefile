@@ -28,6 +28,7 @@ OBJS = \
 	src/store_list.o \
 	src/store_lock.o \
 	src/store_read.o \
+	src/events.o \
 	src/store_run.o \
 	src/stats.o \
 	src/identity.o \

@@ -27,10 +27,14 @@ CREATE TABLE narvik_sessions (
 	sliding		boolean NOT NULL,
 	data		jsonb NOT NULL,
 	purge_hour	integer NOT NULL,
+	replaced_ids bytea[],
+	replaced_at	timestamptz[],
 	CONSTRAINT narvik_sessions_id_excl EXCLUDE USING hash (id WITH =)
 ) WITH (fillfactor = 90);
 CREATE INDEX narvik_sessions_user_id_idx ON narvik_sessions (user_id) WHERE user_id IS NOT NULL;
 CREATE INDEX narvik_sessions_purge_hour_idx ON narvik_sessions (purge_hour);
+CREATE INDEX narvik_sessions_replaced_ids_idx ON narvik_sessions USING gin (replaced_ids)
+	WITH (fastupdate = off) WHERE replaced_ids IS NOT NULL;
 
 /* pg_dump carries the sessions, and the counter behind seq. */
 SELECT pg_catalog.pg_extension_config_dump('narvik_sessions', '');
@@ -49,13 +53,49 @@ COMMENT ON COLUMN narvik_sessions.lifetime IS 'length of a full extension; NULL:
 COMMENT ON COLUMN narvik_sessions.sliding IS 'whether validation extends the session';
 COMMENT ON COLUMN narvik_sessions.data IS 'additional session data, always a JSON object';
 COMMENT ON COLUMN narvik_sessions.purge_hour IS 'hour since 1970-01-01 00:00 UTC in which expires_at falls; coarse, so that extensions of short sessions can be HOT updates';
+COMMENT ON COLUMN narvik_sessions.replaced_ids IS 'ids that rotation replaced while narvik.rotation_grace or narvik.detect_reuse was set, the newest first';
+COMMENT ON COLUMN narvik_sessions.replaced_at IS 'when each of them was';
 COMMENT ON CONSTRAINT narvik_sessions_pkey ON narvik_sessions IS 'replica identity for logical replication';
 COMMENT ON INDEX narvik_sessions_pkey IS 'replica identity for logical replication';
 COMMENT ON CONSTRAINT narvik_sessions_id_excl ON narvik_sessions IS 'ids are unique';
 COMMENT ON INDEX narvik_sessions_id_excl IS 'finds a session by its id';
 COMMENT ON INDEX narvik_sessions_user_id_idx IS 'finds the sessions of a user';
 COMMENT ON INDEX narvik_sessions_purge_hour_idx IS 'finds expired sessions without reading live ones';
+COMMENT ON INDEX narvik_sessions_replaced_ids_idx IS 'finds a session by an id that rotation replaced';
 COMMENT ON SEQUENCE narvik_sessions_seq_seq IS 'the counter behind narvik_sessions.seq';
+
+/* ---- what happened ------------------------------------------------------ */
+
+/*
+ * Written with narvik.events, in the transaction that did what it tells.  There
+ * is no index on the time: the oldest are the first by seq.
+ */
+CREATE TABLE narvik_events (
+	seq			bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	at			timestamptz NOT NULL,
+	kind		text COLLATE pg_catalog."C" NOT NULL,
+	reason		text COLLATE pg_catalog."C",
+	session_id	bytea NOT NULL,
+	user_id		text COLLATE pg_catalog."C",
+	detail		jsonb NOT NULL
+);
+CREATE INDEX narvik_events_user_id_idx ON narvik_events (user_id, seq) WHERE user_id IS NOT NULL;
+
+SELECT pg_catalog.pg_extension_config_dump('narvik_events', '');
+SELECT pg_catalog.pg_extension_config_dump('narvik_events_seq_seq', '');
+
+COMMENT ON TABLE narvik_events IS 'what happened to sessions, while narvik.events is on; read with narvik_fetch_events_for_user()';
+COMMENT ON COLUMN narvik_events.seq IS 'order of writing; replica identity for logical replication';
+COMMENT ON COLUMN narvik_events.at IS 'when it happened';
+COMMENT ON COLUMN narvik_events.kind IS 'created, promoted, rotated, reauthenticated or ended';
+COMMENT ON COLUMN narvik_events.reason IS 'why it ended: logout, revoked, expired, max_age, limit, user_deleted, replaced, reuse, or what the caller said; NULL: it did not end';
+COMMENT ON COLUMN narvik_events.session_id IS 'the session''s id after the event, 32 bytes';
+COMMENT ON COLUMN narvik_events.user_id IS 'whose session it is; NULL: a guest''s';
+COMMENT ON COLUMN narvik_events.detail IS 'what narvik.event_claims names of the session''s data';
+COMMENT ON CONSTRAINT narvik_events_pkey ON narvik_events IS 'replica identity for logical replication; finds the oldest';
+COMMENT ON INDEX narvik_events_pkey IS 'replica identity for logical replication; finds the oldest';
+COMMENT ON INDEX narvik_events_user_id_idx IS 'finds the events of a user, newest first';
+COMMENT ON SEQUENCE narvik_events_seq_seq IS 'the counter behind narvik_events.seq';
 
 /* ---- what the functions answer ------------------------------------------ */
 
@@ -135,6 +175,24 @@ COMMENT ON COLUMN narvik_request.new IS 'always false: the token is known';
 COMMENT ON COLUMN narvik_request.extended IS 'the session lives longer now';
 COMMENT ON COLUMN narvik_request.due IS 'an extension is due and was not made: validate again, on the primary';
 
+CREATE TYPE narvik_event AS (
+	seq			bigint,
+	at			timestamptz,
+	kind		text,
+	reason		text,
+	session_id	text,
+	user_id		text,
+	detail		jsonb
+);
+COMMENT ON TYPE narvik_event IS 'what happened to a session';
+COMMENT ON COLUMN narvik_event.seq IS 'order of writing';
+COMMENT ON COLUMN narvik_event.at IS 'when it happened';
+COMMENT ON COLUMN narvik_event.kind IS 'created, promoted, rotated, reauthenticated or ended';
+COMMENT ON COLUMN narvik_event.reason IS 'why it ended; NULL: it did not';
+COMMENT ON COLUMN narvik_event.session_id IS 'session id: 64 hex digits, SHA-256 of the token';
+COMMENT ON COLUMN narvik_event.user_id IS 'whose session it is';
+COMMENT ON COLUMN narvik_event.detail IS 'what narvik.event_claims names of the session''s data';
+
 /* ---- lifecycle ---------------------------------------------------------- */
 
 CREATE FUNCTION narvik_create_session(user_id text, data jsonb DEFAULT '{}',
@@ -168,10 +226,10 @@ AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1;
 COMMENT ON FUNCTION narvik_validate_session(text) IS
 'the session of this token if it is valid, else no row; extends it once half of its life is over';
 
-CREATE FUNCTION narvik_invalidate_session(session_id text)
+CREATE FUNCTION narvik_invalidate_session(session_id text, reason text DEFAULT NULL)
 RETURNS boolean
 AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION narvik_invalidate_session(text) IS
+COMMENT ON FUNCTION narvik_invalidate_session(text, text) IS
 'log out: deletes the session; false if there was none';
 
 CREATE FUNCTION narvik_rotate_session(token text)
@@ -180,6 +238,12 @@ AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1;
 COMMENT ON FUNCTION narvik_rotate_session(text) IS
 'gives the session a new token and id; the old token is dead in the same instant';
 
+CREATE FUNCTION narvik_reauthenticate_session(token text, patch jsonb DEFAULT '{}')
+RETURNS SETOF narvik_created_session
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE ROWS 1;
+COMMENT ON FUNCTION narvik_reauthenticate_session(text, jsonb) IS
+'the password was asked for again: rotates the session, sets authenticated_at and merges the patch into its data';
+
 CREATE FUNCTION narvik_fetch_sessions_for_user(user_id text, max_rows integer DEFAULT NULL,
 											   created_before timestamptz DEFAULT NULL)
 RETURNS SETOF narvik_session
@@ -187,10 +251,18 @@ AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 10;
 COMMENT ON FUNCTION narvik_fetch_sessions_for_user(text, integer, timestamptz) IS
 'the live sessions of a user, newest first, at most so many, created before a moment';
 
-CREATE FUNCTION narvik_delete_sessions_for_user(user_id text, except_session_id text DEFAULT NULL)
+CREATE FUNCTION narvik_fetch_events_for_user(user_id text, before_seq bigint DEFAULT NULL,
+											 max_rows integer DEFAULT 100)
+RETURNS SETOF narvik_event
+AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 100;
+COMMENT ON FUNCTION narvik_fetch_events_for_user(text, bigint, integer) IS
+'what happened to the sessions of a user, newest first, at most so many, written before one of them';
+
+CREATE FUNCTION narvik_delete_sessions_for_user(user_id text, except_session_id text DEFAULT NULL,
+												reason text DEFAULT NULL)
 RETURNS bigint
 AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION narvik_delete_sessions_for_user(text, text) IS
+COMMENT ON FUNCTION narvik_delete_sessions_for_user(text, text, text) IS
 'log out everywhere, or everywhere but here; how many sessions were deleted';
 
 CREATE FUNCTION narvik_delete_all_expired_sessions()
@@ -319,6 +391,18 @@ AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED LEAKPROOF;
 COMMENT ON FUNCTION narvik_current_session_id() IS
 'the session that narvik_authenticate() found in this transaction, or NULL';
 
+CREATE FUNCTION narvik_current_data()
+RETURNS jsonb
+AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED LEAKPROOF;
+COMMENT ON FUNCTION narvik_current_data() IS
+'the data of the session that narvik_authenticate() found in this transaction, or NULL; claims for policies';
+
+CREATE FUNCTION narvik_is_fresh(within interval)
+RETURNS boolean
+AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED LEAKPROOF;
+COMMENT ON FUNCTION narvik_is_fresh(interval) IS
+'whether the user of this transaction''s identity proved who they are less than so long ago; false for nobody';
+
 /* ---- the application's users -------------------------------------------- */
 
 CREATE FUNCTION narvik_link_users(users regclass, id_column name DEFAULT 'id')
@@ -389,7 +473,9 @@ COMMENT ON FUNCTION narvik_revoke(regrole) IS 'undoes narvik_grant()';
 
 CREATE FUNCTION narvik_stats(OUT created bigint, OUT validated bigint, OUT rejected bigint,
 							 OUT expired bigint, OUT extended bigint, OUT invalidated bigint,
-							 OUT rotated bigint, OUT purged bigint, OUT purge_runs bigint,
+							 OUT rotated bigint, OUT promoted bigint, OUT reauthenticated bigint,
+							 OUT limited bigint, OUT reused bigint,
+							 OUT purged bigint, OUT purge_runs bigint,
 							 OUT last_purge_at timestamptz, OUT last_purge_rows bigint,
 							 OUT last_purge_ms bigint, OUT last_purge_error text,
 							 OUT stats_reset timestamptz)
@@ -407,6 +493,10 @@ COMMENT ON COLUMN narvik_stats.expired IS 'validations of a token whose session 
 COMMENT ON COLUMN narvik_stats.extended IS 'validations that extended the session; they are in validated too';
 COMMENT ON COLUMN narvik_stats.invalidated IS 'sessions deleted by id, by user or with their user';
 COMMENT ON COLUMN narvik_stats.rotated IS 'sessions that got a new token or id';
+COMMENT ON COLUMN narvik_stats.promoted IS 'guests'' sessions that became a user''s';
+COMMENT ON COLUMN narvik_stats.reauthenticated IS 'sessions whose user was asked for the password again';
+COMMENT ON COLUMN narvik_stats.limited IS 'sessions that narvik.max_sessions_per_user ended or refused';
+COMMENT ON COLUMN narvik_stats.reused IS 'sessions that ended because a replaced token was seen again';
 COMMENT ON COLUMN narvik_stats.purged IS 'expired sessions deleted by the purge worker or narvik_delete_all_expired_sessions()';
 COMMENT ON COLUMN narvik_stats.purge_runs IS 'visits of the purge worker that ended well';
 COMMENT ON COLUMN narvik_stats.last_purge_at IS 'when the last of them ended';
@@ -443,7 +533,9 @@ DECLARE
 		narvik_create_blank_cookie,
 		narvik_read_cookie,
 		narvik_current_user_id,
-		narvik_current_session_id}';
+		narvik_current_session_id,
+		narvik_current_data,
+		narvik_is_fresh}';
 	script_path CONSTANT text := pg_catalog.current_setting('search_path');
 	statement	text;
 BEGIN

@@ -19,6 +19,7 @@
 #include "utils/tuplestore.h"
 
 #include "call.h"
+#include "events.h"
 #include "token.h"
 
 /* narvik_created_session has the token in front, and is never due. */
@@ -26,6 +27,7 @@
 #define CREATED_SESSION_COLUMNS	10
 /* narvik_request has the cookie and the token in front. */
 #define REQUEST_COLUMNS	12
+#define EVENT_COLUMNS	7
 
 /* ---- arguments ---------------------------------------------------------- */
 
@@ -84,6 +86,37 @@ narvik_lifetime_arg(FunctionCallInfo fcinfo, int argno, TimestampTz from,
 	return true;
 }
 
+/* NULL is no limit. */
+int32
+narvik_max_rows_arg(FunctionCallInfo fcinfo, int argno)
+{
+	int32		max_rows = PG_ARGISNULL(argno) ? PG_INT32_MAX : PG_GETARG_INT32(argno);
+
+	if (max_rows < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("number of rows must not be negative")));
+	return max_rows;
+}
+
+/* Why a session ends.  The function may have no such argument. */
+const char *
+narvik_reason_arg(FunctionCallInfo fcinfo, int argno, const char *if_null)
+{
+	text	   *reason;
+	Size		len;
+
+	if (argno >= PG_NARGS() || PG_ARGISNULL(argno))
+		return if_null;
+	reason = PG_GETARG_TEXT_PP(argno);
+	len = VARSIZE_ANY_EXHDR(reason);
+	if (len == 0 || len > NARVIK_MAX_REASON_BYTES)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("reason must be 1 to %d bytes long", NARVIK_MAX_REASON_BYTES)));
+	return text_to_cstring(reason);
+}
+
 /* False if the argument is null or no session id. */
 bool
 narvik_id_arg(FunctionCallInfo fcinfo, int argno, unsigned char *id)
@@ -133,6 +166,11 @@ static const Oid request_types[REQUEST_COLUMNS] =
 {
 	TEXTOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID,
 	TIMESTAMPTZOID, TIMESTAMPTZOID, JSONBOID, BOOLOID, BOOLOID, BOOLOID
+};
+
+static const Oid event_types[EVENT_COLUMNS] =
+{
+	INT8OID, TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID
 };
 
 /*
@@ -306,6 +344,16 @@ narvik_session_rows(FunctionCallInfo fcinfo)
 	ReturnSetInfo *info = begin_set(fcinfo);
 
 	check_answer_desc(info->expectedDesc, session_types, SESSION_COLUMNS);
+	return info->setResult;
+}
+
+/* With narvik_events, likewise. */
+Tuplestorestate *
+narvik_event_rows(FunctionCallInfo fcinfo)
+{
+	ReturnSetInfo *info = begin_set(fcinfo);
+
+	check_answer_desc(info->expectedDesc, event_types, EVENT_COLUMNS);
 	return info->setResult;
 }
 

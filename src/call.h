@@ -20,6 +20,9 @@ extern bool narvik_lifetime_arg(FunctionCallInfo fcinfo, int argno,
 								TimestampTz from, Interval *lifetime);
 extern void narvik_require_arg(FunctionCallInfo fcinfo, int argno,
 							   const char *message);
+extern int32 narvik_max_rows_arg(FunctionCallInfo fcinfo, int argno);
+extern const char *narvik_reason_arg(FunctionCallInfo fcinfo, int argno,
+									 const char *if_null);
 extern bool narvik_id_arg(FunctionCallInfo fcinfo, int argno,
 						  unsigned char *id);
 extern bool narvik_token_arg(FunctionCallInfo fcinfo, int argno,
@@ -37,6 +40,7 @@ extern Datum narvik_request_row(FunctionCallInfo fcinfo, const text *set_cookie,
 								const text *token, const NarvikSession *session,
 								bool extended, bool due);
 extern Tuplestorestate *narvik_session_rows(FunctionCallInfo fcinfo);
+extern Tuplestorestate *narvik_event_rows(FunctionCallInfo fcinfo);
 extern Datum narvik_created_session_row(FunctionCallInfo fcinfo,
 										const text *token,
 										const NarvikSession *session);

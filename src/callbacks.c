@@ -117,7 +117,7 @@ narvik_fetch_session(PG_FUNCTION_ARGS)
 	NarvikSession session;
 
 	if (!narvik_id_arg(fcinfo, 0, id) ||
-		!narvik_store_find(id, NARVIK_STATEMENT, true, &session))
+		!narvik_store_find(id, NARVIK_STATEMENT, NARVIK_WHOLE_DATA, &session))
 		return narvik_no_row(fcinfo);
 	return narvik_session_row(fcinfo, &session, false, false);
 }
@@ -150,7 +150,7 @@ static bool
 would_put(const unsigned char *id, NarvikPutMode mode, TimestampTz now)
 {
 	NarvikSession session;
-	bool		live = narvik_store_find(id, NARVIK_LATEST, false, &session) &&
+	bool		live = narvik_store_find(id, NARVIK_LATEST, NARVIK_NO_DATA, &session) &&
 		!narvik_has_expired(&session.terms, now);
 
 	return mode == NARVIK_PUT_ANY || live == (mode == NARVIK_PUT_EXISTING);

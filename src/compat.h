@@ -122,6 +122,11 @@ narvik_wait_event(uint32 *event, const char *name)
 	return *event;
 }
 
+/* Up to 16 every interval is finite. */
+#if PG_VERSION_NUM < 170000
+#define INTERVAL_NOT_FINITE(interval)	((void) (interval), false)
+#endif
+
 /*
  * 19 lets DROP DATABASE and its like terminate a background worker that says
  * it may be.

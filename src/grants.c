@@ -37,7 +37,9 @@ static const char *const application_functions[] = {
 	"narvik_authenticate_cookie",
 	"narvik_invalidate_session",
 	"narvik_rotate_session",
+	"narvik_reauthenticate_session",
 	"narvik_fetch_sessions_for_user",
+	"narvik_fetch_events_for_user",
 	"narvik_delete_sessions_for_user",
 	"narvik_update_session_data",
 	"narvik_save_session",
@@ -53,7 +55,9 @@ static const char *const application_functions[] = {
 	"narvik_create_blank_cookie",
 	"narvik_read_cookie",
 	"narvik_current_user_id",
-	"narvik_current_session_id"
+	"narvik_current_session_id",
+	"narvik_current_data",
+	"narvik_is_fresh"
 };
 
 static char *

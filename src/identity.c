@@ -24,40 +24,101 @@
 #include "access/xact.h"
 #include "fmgr.h"
 #include "utils/builtins.h"
+#include "utils/datum.h"
 #include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "utils/snapmgr.h"
 
+#include "clock.h"
 #include "encoding.h"
 #include "identity.h"
+#include "policy.h"
 #include "token.h"
 
 PG_FUNCTION_INFO_V1(narvik_current_user_id);
 PG_FUNCTION_INFO_V1(narvik_current_session_id);
+PG_FUNCTION_INFO_V1(narvik_current_data);
+PG_FUNCTION_INFO_V1(narvik_is_fresh);
 
 typedef struct Frame
 {
 	struct Frame *below;
 	int			nest_level;		/* of the (sub)transaction that set it */
 	bool		has_session;	/* else nobody */
-	text	   *user_id;		/* NULL: nobody, or a guest */
 	unsigned char session_id[NARVIK_ID_BYTES];
+	text	   *user_id;		/* NULL: nobody, or a guest */
+	TimestampTz authenticated_at;
+	struct varlena *data;		/* as it came; NULL: nobody */
+	Snapshot	data_snapshot;	/* keeps what data points to; or NULL */
 } Frame;
 
 /* Frames are in TopTransactionContext. */
 static Frame *top = NULL;
 
-/* A session_id of NULL makes it nobody, a user_id of NULL a guest. */
+static struct varlena *
+copy_value(const struct varlena *value)
+{
+	MemoryContext old;
+	struct varlena *copy;
+
+	if (value == NULL)
+		return NULL;
+	old = MemoryContextSwitchTo(TopTransactionContext);
+	copy = (struct varlena *) DatumGetPointer(datumCopy(PointerGetDatum(value), false, -1));
+	MemoryContextSwitchTo(old);
+	return copy;
+}
+
+/*
+ * Large data stays in its table until somebody asks for it.  It may be changed
+ * meanwhile, so the old version has to stay there, for as long as a snapshot
+ * that is as old can be in use.
+ */
 static void
-set_identity(const text *user_id, const unsigned char *session_id)
+keep_data(Frame *frame)
+{
+	if (frame->data != NULL && VARATT_IS_EXTERNAL_ONDISK(frame->data))
+		frame->data_snapshot = RegisterSnapshotOnOwner(GetActiveSnapshot(),
+													   TopTransactionResourceOwner);
+}
+
+static void
+release_snapshot(Frame *frame)
+{
+	if (frame->data_snapshot != NULL)
+		UnregisterSnapshotFromOwner(frame->data_snapshot, TopTransactionResourceOwner);
+	frame->data_snapshot = NULL;
+}
+
+static void
+clear_frame(Frame *frame)
+{
+	release_snapshot(frame);
+	if (frame->user_id != NULL)
+		pfree(frame->user_id);
+	if (frame->data != NULL)
+		pfree(frame->data);
+	frame->user_id = NULL;
+	frame->data = NULL;
+	frame->has_session = false;
+}
+
+/* NULL makes it nobody. */
+static void
+set_identity(const NarvikIdentity *identity)
 {
 	int			nest_level = GetCurrentTransactionNestLevel();
-	text	   *copy = NULL;
+	Frame		new = {.nest_level = nest_level};
 
-	if (user_id != NULL)
+	/* It may point into the frame that it replaces. */
+	if (identity != NULL)
 	{
-		MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
-
-		copy = DatumGetTextPCopy(PointerGetDatum(user_id));
-		MemoryContextSwitchTo(old);
+		new.has_session = true;
+		memcpy(new.session_id, identity->session_id, NARVIK_ID_BYTES);
+		new.user_id = (text *) copy_value(identity->user_id);
+		new.authenticated_at = identity->authenticated_at;
+		new.data = copy_value(identity->data);
+		keep_data(&new);
 	}
 
 	if (top == NULL || top->nest_level < nest_level)
@@ -65,16 +126,12 @@ set_identity(const text *user_id, const unsigned char *session_id)
 		Frame	   *frame = MemoryContextAllocZero(TopTransactionContext,
 												   sizeof(Frame));
 
-		frame->nest_level = nest_level;
 		frame->below = top;
 		top = frame;
 	}
-	top->has_session = session_id != NULL;
-	if (top->has_session)
-		memmove(top->session_id, session_id, NARVIK_ID_BYTES);
-	if (top->user_id != NULL)
-		pfree(top->user_id);
-	top->user_id = copy;
+	clear_frame(top);
+	new.below = top->below;
+	*top = new;
 }
 
 static void
@@ -83,8 +140,7 @@ drop_frame(Frame **frame)
 	Frame	   *dropped = *frame;
 
 	*frame = dropped->below;
-	if (dropped->user_id != NULL)
-		pfree(dropped->user_id);
+	clear_frame(dropped);
 	pfree(dropped);
 }
 
@@ -111,9 +167,22 @@ static void
 at_transaction_end(XactEvent event, void *arg)
 {
 	/* Deferred triggers may still ask who it was; they come before these. */
-	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT ||
-		event == XACT_EVENT_PREPARE)
-		top = NULL;
+	switch (event)
+	{
+		case XACT_EVENT_PRE_COMMIT:
+		case XACT_EVENT_PRE_PREPARE:
+			while (top != NULL)
+				drop_frame(&top);
+			break;
+		case XACT_EVENT_COMMIT:
+		case XACT_EVENT_ABORT:
+		case XACT_EVENT_PREPARE:
+			/* An abort has released the snapshots. */
+			top = NULL;
+			break;
+		default:
+			break;
+	}
 }
 
 void
@@ -146,16 +215,30 @@ is_session(const unsigned char *id)
 	return is_somebody() && memcmp(id, top->session_id, NARVIK_ID_BYTES) == 0;
 }
 
-void
-narvik_identity_set(const text *user_id, const unsigned char *session_id)
+/* What the identity is, to be changed in part. */
+static NarvikIdentity
+present_identity(void)
 {
-	set_identity(user_id, session_id);
+	NarvikIdentity identity = {
+		.session_id = top->session_id,
+		.user_id = top->user_id,
+		.authenticated_at = top->authenticated_at,
+		.data = top->data
+	};
+
+	return identity;
+}
+
+void
+narvik_identity_set(const NarvikIdentity *identity)
+{
+	set_identity(identity);
 }
 
 void
 narvik_identity_clear(void)
 {
-	set_identity(NULL, NULL);
+	set_identity(NULL);
 }
 
 /* The session that is the identity; false if nobody is. */
@@ -174,14 +257,39 @@ narvik_identity_session_ended(const unsigned char *id)
 		narvik_identity_clear();
 }
 
-/* The session has another id, another user, or none. */
+/* The session is another one now: its id, its user, its data. */
 void
 narvik_identity_session_became(const unsigned char *old_id,
-							   const unsigned char *new_id,
-							   const text *user_id)
+							   const NarvikIdentity *identity)
 {
 	if (is_session(old_id))
-		set_identity(user_id, new_id);
+		set_identity(identity);
+}
+
+/* It has another id, and all else as it was. */
+void
+narvik_identity_session_renamed(const unsigned char *old_id,
+								const unsigned char *new_id)
+{
+	if (is_session(old_id))
+	{
+		NarvikIdentity identity = present_identity();
+
+		identity.session_id = new_id;
+		set_identity(&identity);
+	}
+}
+
+void
+narvik_identity_data_changed(const unsigned char *id, const Jsonb *data)
+{
+	if (is_session(id))
+	{
+		NarvikIdentity identity = present_identity();
+
+		identity.data = (const struct varlena *) data;
+		set_identity(&identity);
+	}
 }
 
 /* All sessions of a user, but for one if except_id is not NULL. */
@@ -204,7 +312,12 @@ void
 narvik_identity_user_renamed(const text *old_id, const text *new_id)
 {
 	if (is_user(old_id))
-		set_identity(new_id, top->session_id);
+	{
+		NarvikIdentity identity = present_identity();
+
+		identity.user_id = new_id;
+		set_identity(&identity);
+	}
 }
 
 /* ---- what row-level security asks ---------------------------------------- */
@@ -234,4 +347,45 @@ narvik_current_session_id(PG_FUNCTION_ARGS)
 	if (!is_somebody())
 		PG_RETURN_NULL();
 	PG_RETURN_TEXT_P(narvik_id_text(top->session_id));
+}
+
+/*
+ * narvik_current_data() returns jsonb
+ *
+ * NULL if nobody is authenticated.  A copy, for the same reason.
+ */
+Datum
+narvik_current_data(PG_FUNCTION_ARGS)
+{
+	if (!is_somebody() || top->data == NULL)
+		PG_RETURN_NULL();
+	if (VARATT_IS_EXTENDED(top->data))
+	{
+		struct varlena *whole = pg_detoast_datum(top->data);
+
+		release_snapshot(top);
+		pfree(top->data);
+		top->data = NULL;
+		top->data = copy_value(whole);
+		pfree(whole);
+	}
+	PG_RETURN_POINTER(datumCopy(PointerGetDatum(top->data), false, -1));
+}
+
+/*
+ * narvik_is_fresh(within interval) returns boolean
+ *
+ * Whether the user of this transaction's identity has logged in, or was asked
+ * for the password again, less than so long ago.  False for nobody, a guest and
+ * a NULL interval.
+ *
+ * Raises invalid_parameter_value for a negative or infinite interval.
+ */
+Datum
+narvik_is_fresh(PG_FUNCTION_ARGS)
+{
+	TimestampTz since = is_somebody() ? top->authenticated_at : DT_NOBEGIN;
+
+	PG_RETURN_BOOL(!PG_ARGISNULL(0) &&
+				   narvik_is_within(since, PG_GETARG_INTERVAL_P(0), narvik_now()));
 }

@@ -18,6 +18,7 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 
+#include "events.h"
 #include "link.h"
 #include "stats.h"
 #include "store.h"
@@ -72,7 +73,7 @@ key_of_row(const NarvikLink *link, Relation rel, HeapTuple tuple)
 static void
 user_deleted(const text *user_id)
 {
-	narvik_count(NARVIK_INVALIDATED, narvik_store_delete_for_user(user_id, NULL));
+	narvik_count(NARVIK_INVALIDATED, narvik_store_delete_for_user(user_id, NULL, NARVIK_USER_DELETED));
 }
 
 static void

@@ -11,6 +11,7 @@
 #include "utils/guc.h"
 
 #include "cookie_functions.h"
+#include "events.h"
 #include "identity.h"
 #include "link.h"
 #include "policy.h"
@@ -28,6 +29,7 @@ void
 _PG_init(void)
 {
 	narvik_policy_init();
+	narvik_events_init();
 	narvik_token_init();
 	narvik_cookie_functions_init();
 	narvik_relation_init();

@@ -29,9 +29,19 @@
 
 int			narvik_session_expires_in = 30 * SECS_PER_DAY;
 int			narvik_max_sessions_per_user = 0;
+int			narvik_max_sessions_action = NARVIK_EVICT;
+int			narvik_rotation_grace = 0;
+bool		narvik_detect_reuse = false;
 
 static int	guest_expires_in = SECS_PER_DAY;	/* seconds */
 static int	session_max_age = 0;	/* seconds; 0: no limit */
+static int	activity_interval = 0;	/* seconds; 0: not noted */
+
+static const struct config_enum_entry max_sessions_actions[] = {
+	{"evict", NARVIK_EVICT, false},
+	{"refuse", NARVIK_REFUSE, false},
+	{NULL, 0, false}
+};
 
 void
 narvik_policy_init(void)
@@ -58,12 +68,40 @@ narvik_policy_init(void)
 							PGC_SUSET, GUC_UNIT_S,
 							NULL, NULL, NULL);
 	DefineCustomIntVariable("narvik.max_sessions_per_user",
-							"Sets how many sessions a user may have; creating one more deletes the oldest.",
+							"Sets how many sessions a user may have.",
 							"Zero sets no limit.",
 							&narvik_max_sessions_per_user,
 							0, 0, INT_MAX,
 							PGC_SUSET, 0,
 							NULL, NULL, NULL);
+	DefineCustomEnumVariable("narvik.max_sessions_action",
+							 "Sets whether one session too many ends the user's oldest or is refused.",
+							 NULL,
+							 &narvik_max_sessions_action,
+							 NARVIK_EVICT, max_sessions_actions,
+							 PGC_SUSET, 0,
+							 NULL, NULL, NULL);
+	DefineCustomIntVariable("narvik.activity_interval",
+							"Sets how long after the last note the use of a session is noted again.",
+							"Zero notes nothing.",
+							&activity_interval,
+							0, 0, INT_MAX,
+							PGC_SUSET, GUC_UNIT_S,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("narvik.rotation_grace",
+							"Sets how long a token that rotation replaced stays valid.",
+							NULL,
+							&narvik_rotation_grace,
+							0, 0, SECS_PER_HOUR,
+							PGC_SUSET, GUC_UNIT_S,
+							NULL, NULL, NULL);
+	DefineCustomBoolVariable("narvik.detect_reuse",
+							 "Sets whether a session ends if a token that rotation replaced is seen again.",
+							 NULL,
+							 &narvik_detect_reuse,
+							 false,
+							 PGC_SUSET, 0,
+							 NULL, NULL, NULL);
 }
 
 /* ---- arithmetic --------------------------------------------------------- */
@@ -250,6 +288,60 @@ narvik_extension_due(const NarvikTerms *terms, TimestampTz now,
 
 	*new_expires_at = Min(extended, age_ends_at(terms));
 	return *new_expires_at > terms->expires_at;
+}
+
+/*
+ * Whether the use of a session is to be noted now.  Being created is the first
+ * use.
+ */
+bool
+narvik_activity_due(const NarvikTerms *terms, TimestampTz active_at, TimestampTz now)
+{
+	return activity_interval > 0 &&
+		now - Max(active_at, terms->created_at) >= activity_interval * USECS_PER_SEC;
+}
+
+/* What to write as active_at when the row is written anyway. */
+TimestampTz
+narvik_activity_at(TimestampTz active_at, TimestampTz now)
+{
+	return activity_interval > 0 ? now : active_at;
+}
+
+/*
+ * Whether something was less than an interval ago; DT_NOBEGIN is never.  Raises
+ * invalid_parameter_value for a negative or infinite interval.
+ */
+bool
+narvik_is_within(TimestampTz since, const Interval *within, TimestampTz now)
+{
+	Interval	zero = {0};
+	TimestampTz until;
+	int			sign = DatumGetInt32(DirectFunctionCall2(interval_cmp,
+														 IntervalPGetDatum(within),
+														 IntervalPGetDatum(&zero)));
+
+	if (sign < 0 || INTERVAL_NOT_FINITE(within))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("interval must be finite and not negative")));
+	if (sign == 0 || TIMESTAMP_NOT_FINITE(since))
+		return false;
+	/* What ends beyond all timestamps has not ended yet. */
+	return !add_lifetime(since, within, &until) || now < until;
+}
+
+/* Whether it matters which tokens rotation has replaced. */
+bool
+narvik_remembers_replaced(void)
+{
+	return narvik_rotation_grace > 0 || narvik_detect_reuse;
+}
+
+bool
+narvik_in_grace(TimestampTz replaced_at, TimestampTz now)
+{
+	return now < replaced_at + narvik_rotation_grace * USECS_PER_SEC;
 }
 
 /* narvik.session_max_age as an interval; false if there is no limit. */

@@ -31,6 +31,7 @@
 #include "utils/timeout.h"
 
 #include "clock.h"
+#include "events.h"
 #include "purge.h"
 #include "purge_pace.h"
 #include "stats.h"
@@ -51,6 +52,9 @@
  */
 #define HOPELESS_ROWS	100
 
+/* How many events are deleted in a transaction. */
+#define EVENTS_AT_A_TIME	1000
+
 PG_FUNCTION_INFO_V1(narvik_delete_all_expired_sessions);
 
 /* A visit of the worker. */
@@ -62,6 +66,7 @@ typedef struct Visit
 	int64		failed;			/* could not be deleted */
 	int64		batches;
 	int64		ms;
+	bool		more_events;	/* to be forgotten */
 	bool		may;			/* nobody else purges here, narvik is there */
 	NarvikSweep *sweep;
 	NarvikProgress progress;
@@ -345,6 +350,30 @@ purge_for_a_while(Visit *visit)
 			 (visit->ms < VISIT_MS || visit->batches == 0));
 }
 
+/*
+ * Events that are past their retention go when the sessions have gone, at the
+ * same pace.
+ */
+static void
+forget_events(Visit *visit)
+{
+	int64		forgotten;
+
+	do
+	{
+		int64		began_at = narvik_steady_ms();
+
+		begin_transaction();
+		forgotten = extension_is_there() ?
+			narvik_forget_old_events(narvik_now(), EVENTS_AT_A_TIME) : 0;
+		commit_transaction();
+		if (forgotten > 0)
+			narvik_pace_deleted(&visit->progress, forgotten, began_at);
+		visit->batches++;
+		visit->more_events = forgotten == EVENTS_AT_A_TIME;
+	} while (visit->more_events && wait_for_turn(visit));
+}
+
 /* A worker's lines in the log are otherwise the same for all databases. */
 static void
 add_database_to_message(void *database)
@@ -388,8 +417,8 @@ log_visit(const Visit *visit)
 static void
 report_visit(Visit *visit)
 {
-	bool		more = has_more_to_do(visit);
-	bool		none_failed = !more && narvik_pace_end_round(&visit->progress);
+	bool		more = has_more_to_do(visit) || visit->more_events;
+	bool		none_failed = !has_more_to_do(visit) && narvik_pace_end_round(&visit->progress);
 
 	if (visit->rows == 0 && visit->failed >= HOPELESS_ROWS)
 		more = false;
@@ -421,6 +450,8 @@ narvik_purge_this_database(void)
 	pgstat_report_activity(STATE_RUNNING, "purging expired sessions");
 
 	purge_for_a_while(visit);
+	if (visit->may && !has_more_to_do(visit))
+		forget_events(visit);
 	if (visit->may || visit->rows > 0)
 		report_visit(visit);
 	error_context_stack = context.previous;

@@ -39,6 +39,7 @@
 #include "relation.h"
 
 #define TABLE_NAME	"narvik_sessions"
+#define EVENTS_TABLE_NAME	"narvik_events"
 
 typedef struct
 {
@@ -59,19 +60,24 @@ static const Column columns[Natts_narvik] = {
 	{"lifetime", INTERVALOID, InvalidOid},
 	{"sliding", BOOLOID, InvalidOid},
 	{"data", JSONBOID, InvalidOid},
-	{"purge_hour", INT4OID, InvalidOid}
+	{"purge_hour", INT4OID, InvalidOid},
+	{"replaced_ids", BYTEAARRAYOID, InvalidOid},
+	{"replaced_at", TIMESTAMPTZARRAYOID, InvalidOid}
 };
 
 /* What is known of the table, until the invalidation callback ends that. */
 static bool table_is_known = false;
 static Oid	known_relid = InvalidOid;
 static Oid	known_id_index = InvalidOid;
+static Oid	known_events = InvalidOid;
 
 static void
 forget_relation(Datum arg, Oid relid)
 {
 	if (relid == known_relid || relid == InvalidOid)
 		table_is_known = false;
+	if (relid == known_events || relid == InvalidOid)
+		known_events = InvalidOid;
 }
 
 void
@@ -126,14 +132,14 @@ undo_hint(void)
 }
 
 static Oid
-find_table(void)
+find_table(const char *name)
 {
-	List	   *found = find_members(RelationRelationId, TABLE_NAME);
+	List	   *found = find_members(RelationRelationId, name);
 
 	if (found == NIL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("extension \"narvik\" has no table \"%s\"", TABLE_NAME),
+				 errmsg("extension \"narvik\" has no table \"%s\"", name),
 				 undo_hint()));
 	return linitial_oid(found);
 }
@@ -282,7 +288,7 @@ find_id_index(Relation rel)
 Relation
 narvik_relation_open(LOCKMODE lockmode)
 {
-	Oid			relid = table_is_known ? known_relid : find_table();
+	Oid			relid = table_is_known ? known_relid : find_table(TABLE_NAME);
 
 	for (;;)
 	{
@@ -291,7 +297,7 @@ narvik_relation_open(LOCKMODE lockmode)
 
 		if (rel != NULL && table_is_known)
 			return rel;
-		found = find_table();
+		found = find_table(TABLE_NAME);
 		if (rel != NULL && found == relid)
 		{
 			check_table(rel);
@@ -314,6 +320,27 @@ Relation
 narvik_relation_open_id_index(void)
 {
 	return index_open(known_id_index, AccessShareLock);
+}
+
+/*
+ * The table of events, which only SQL reads and writes, by the names of its
+ * columns.
+ */
+Relation
+narvik_events_open(LOCKMODE lockmode)
+{
+	for (;;)
+	{
+		Oid			relid = OidIsValid(known_events) ? known_events : find_table(EVENTS_TABLE_NAME);
+		Relation	rel;
+
+		/* Until an invalidation, which taking the lock can bring. */
+		known_events = relid;
+		rel = try_table_open(relid, lockmode);
+		if (rel != NULL)
+			return rel;
+		known_events = InvalidOid;
+	}
 }
 
 /* The index that finds expired sessions without reading live ones. */

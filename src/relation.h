@@ -24,13 +24,16 @@ enum
 	Anum_narvik_sliding,
 	Anum_narvik_data,
 	Anum_narvik_purge_hour,
-	Natts_narvik = Anum_narvik_purge_hour
+	Anum_narvik_replaced_ids,
+	Anum_narvik_replaced_at,
+	Natts_narvik = Anum_narvik_replaced_at
 };
 
 extern void narvik_relation_init(void);
 extern Relation narvik_relation_open(LOCKMODE lockmode);
 extern Relation narvik_relation_open_id_index(void);
 extern Relation narvik_relation_open_hour_index(Relation rel);
+extern Relation narvik_events_open(LOCKMODE lockmode);
 extern Oid	narvik_find_function(const char *name);
 extern List *narvik_find_functions(const char *name);
 extern void narvik_report_bad_column(const char *column);

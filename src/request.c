@@ -48,7 +48,7 @@ try_cookie(const char *value, size_t len, NarvikSession *session, text **token)
 		return NARVIK_IS_UNKNOWN;
 	*token = cstring_to_text_with_len(value, (int) len);
 	(void) narvik_token_id(*token, id);
-	return narvik_validate(id, true, session);
+	return narvik_validate(id, NARVIK_WHOLE_DATA, session);
 }
 
 /*
@@ -92,6 +92,7 @@ narvik_authenticate_cookie(PG_FUNCTION_ARGS)
 	NarvikVerdict verdict = NARVIK_IS_NO_TOKEN;
 	text	   *token = NULL;
 	text	   *set_cookie = NULL;
+	NarvikIdentity identity;
 
 	if (!PG_ARGISNULL(0))
 	{
@@ -105,7 +106,8 @@ narvik_authenticate_cookie(PG_FUNCTION_ARGS)
 		narvik_identity_clear();
 		return narvik_no_row(fcinfo);
 	}
-	narvik_identity_set(session.user_id, session.id);
+	identity = narvik_identity_of(&session);
+	narvik_identity_set(&identity);
 	if (verdict == NARVIK_IS_EXTENDED)
 		set_cookie = narvik_session_cookie(VARDATA_ANY(token), VARSIZE_ANY_EXHDR(token),
 										   narvik_expires_at(&session.terms));

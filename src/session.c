@@ -22,6 +22,7 @@
 
 #include "call.h"
 #include "clock.h"
+#include "events.h"
 #include "identity.h"
 #include "link.h"
 #include "stats.h"
@@ -33,6 +34,8 @@ PG_FUNCTION_INFO_V1(narvik_validate_user);
 PG_FUNCTION_INFO_V1(narvik_authenticate);
 PG_FUNCTION_INFO_V1(narvik_invalidate_session);
 PG_FUNCTION_INFO_V1(narvik_rotate_session);
+PG_FUNCTION_INFO_V1(narvik_reauthenticate_session);
+PG_FUNCTION_INFO_V1(narvik_fetch_events_for_user);
 PG_FUNCTION_INFO_V1(narvik_fetch_sessions_for_user);
 PG_FUNCTION_INFO_V1(narvik_delete_sessions_for_user);
 PG_FUNCTION_INFO_V1(narvik_update_session_data);
@@ -46,18 +49,17 @@ token_arg_is_empty(FunctionCallInfo fcinfo, int argno)
 }
 
 /*
- * Validate the token in an argument, and count it.  Without with_data the
- * session's data is left out, for callers that would not look at it.
+ * Validate the token in an argument, and count it.
  */
 static NarvikVerdict
-validate_token_arg(FunctionCallInfo fcinfo, int argno, bool with_data,
+validate_token_arg(FunctionCallInfo fcinfo, int argno, NarvikDataPart data,
 				   NarvikSession *session)
 {
 	unsigned char id[NARVIK_ID_BYTES];
 	NarvikVerdict verdict = NARVIK_IS_UNKNOWN;
 
 	if (narvik_token_arg(fcinfo, argno, id))
-		verdict = narvik_validate(id, with_data, session);
+		verdict = narvik_validate(id, data, session);
 	else if (token_arg_is_empty(fcinfo, argno))
 		verdict = NARVIK_IS_NO_TOKEN;
 
@@ -76,7 +78,7 @@ Datum
 narvik_validate_session(PG_FUNCTION_ARGS)
 {
 	NarvikSession session;
-	NarvikVerdict verdict = validate_token_arg(fcinfo, 0, true, &session);
+	NarvikVerdict verdict = validate_token_arg(fcinfo, 0, NARVIK_WHOLE_DATA, &session);
 
 	if (!narvik_is_valid(verdict))
 		return narvik_no_row(fcinfo);
@@ -116,7 +118,7 @@ narvik_validate_user(PG_FUNCTION_ARGS)
 				 errhint("Pass NULL::%s.", format_type_be(users->rd_rel->reltype))));
 	narvik_check_rows_expected(fcinfo, users);
 
-	found = narvik_is_valid(validate_token_arg(fcinfo, 0, false, &session)) &&
+	found = narvik_is_valid(validate_token_arg(fcinfo, 0, NARVIK_NO_DATA, &session)) &&
 		session.user_id != NULL &&
 		narvik_fetch_user(&link, users, session.user_id, &row);
 	table_close(users, NoLock);
@@ -134,13 +136,15 @@ Datum
 narvik_authenticate(PG_FUNCTION_ARGS)
 {
 	NarvikSession session;
+	NarvikIdentity identity;
 
-	if (!narvik_is_valid(validate_token_arg(fcinfo, 0, false, &session)))
+	if (!narvik_is_valid(validate_token_arg(fcinfo, 0, NARVIK_STORED_DATA, &session)))
 	{
 		narvik_identity_clear();
 		PG_RETURN_NULL();
 	}
-	narvik_identity_set(session.user_id, session.id);
+	identity = narvik_identity_of(&session);
+	narvik_identity_set(&identity);
 	if (session.user_id == NULL)
 		PG_RETURN_NULL();
 	PG_RETURN_TEXT_P(session.user_id);
@@ -168,29 +172,67 @@ narvik_rotate_session(PG_FUNCTION_ARGS)
 
 	token = narvik_new_token();
 	(void) narvik_token_id(token, new_id);
-	if (!narvik_store_update_id(id, new_id, narvik_now(),
-								&session))
+	if (!narvik_store_rotate(id, new_id, narvik_now(), &session))
 		return narvik_no_row(fcinfo);
 	narvik_count(NARVIK_ROTATED, 1);
 	return narvik_created_session_row(fcinfo, token, &session);
 }
 
 /*
- * narvik_invalidate_session(session_id text) returns boolean
+ * narvik_reauthenticate_session(token text, patch jsonb)
+ * returns setof narvik_created_session
+ *
+ * The user was asked for the password, or for a second factor, again: the
+ * session under a new token and id, with authenticated_at now and the patch
+ * merged into its data as narvik_update_session_data() does; or no row.  A
+ * guest has nothing to prove: no row.
+ *
+ * Raises null_value_not_allowed for a NULL patch, invalid_parameter_value for
+ * one that is no object.
+ */
+Datum
+narvik_reauthenticate_session(PG_FUNCTION_ARGS)
+{
+	unsigned char id[NARVIK_ID_BYTES];
+	unsigned char new_id[NARVIK_ID_BYTES];
+	NarvikSession session;
+	Jsonb	   *patch;
+	text	   *token;
+
+	PreventCommandIfReadOnly("narvik_reauthenticate_session()");
+
+	patch = narvik_data_arg(fcinfo, 1);
+	if (!narvik_token_arg(fcinfo, 0, id))
+		return narvik_no_row(fcinfo);
+	token = narvik_new_token();
+	(void) narvik_token_id(token, new_id);
+	if (!narvik_store_reauthenticate(id, new_id, patch, narvik_now(), &session))
+		return narvik_no_row(fcinfo);
+	narvik_count(NARVIK_REAUTHENTICATED, 1);
+	return narvik_created_session_row(fcinfo, token, &session);
+}
+
+/*
+ * narvik_invalidate_session(session_id text, reason text) returns boolean
  * narvik_delete_session(id text) returns boolean
  *
  * False if there was no such session, for NULL and for what is no session id.
+ * A NULL reason is "logout".
+ *
+ * Raises invalid_parameter_value for a reason that is empty or over 64 bytes.
  */
 Datum
 narvik_invalidate_session(PG_FUNCTION_ARGS)
 {
 	unsigned char id[NARVIK_ID_BYTES];
+	const char *reason;
 	bool		deleted;
 
 	PreventCommandIfReadOnly(psprintf("%s()", get_func_name(fcinfo->flinfo->fn_oid)));
+	reason = narvik_reason_arg(fcinfo, 1, NARVIK_LOGOUT);
 	if (!narvik_id_arg(fcinfo, 0, id))
 		PG_RETURN_BOOL(false);
-	deleted = narvik_store_delete(id);
+	deleted = narvik_store_delete(id, reason);
 	narvik_count(NARVIK_INVALIDATED, deleted);
 	PG_RETURN_BOOL(deleted);
 }
@@ -209,43 +251,62 @@ Datum
 narvik_fetch_sessions_for_user(PG_FUNCTION_ARGS)
 {
 	text	   *user_id = narvik_user_id_arg(fcinfo, 0);
-	int32		max_rows = PG_ARGISNULL(1) ? PG_INT32_MAX : PG_GETARG_INT32(1);
+	int32		max_rows = narvik_max_rows_arg(fcinfo, 1);
 	TimestampTz created_before = PG_ARGISNULL(2) ? DT_NOEND : PG_GETARG_TIMESTAMPTZ(2);
 
-	if (max_rows < 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("number of rows must not be negative")));
 	narvik_store_list_for_user(user_id, narvik_now(), max_rows, created_before,
 							   narvik_session_rows(fcinfo));
 	return (Datum) 0;
 }
 
 /*
- * narvik_delete_sessions_for_user(user_id text, except_session_id text)
+ * narvik_fetch_events_for_user(user_id text, before_seq bigint,
+ *								max_rows integer)
+ * returns setof narvik_event
+ *
+ * A NULL before_seq or max_rows is no limit.  Errors as for
+ * narvik_fetch_sessions_for_user().
+ */
+Datum
+narvik_fetch_events_for_user(PG_FUNCTION_ARGS)
+{
+	text	   *user_id = narvik_user_id_arg(fcinfo, 0);
+	int64		before_seq = PG_ARGISNULL(1) ? PG_INT64_MAX : PG_GETARG_INT64(1);
+
+	narvik_list_events_for_user(user_id, before_seq, narvik_max_rows_arg(fcinfo, 2),
+								narvik_event_rows(fcinfo));
+	return (Datum) 0;
+}
+
+/*
+ * narvik_delete_sessions_for_user(user_id text, except_session_id text,
+ *								   reason text)
  * returns bigint
  *
  * Counts expired sessions too.  An except_session_id that is no session id
- * excepts nothing: when in doubt, sessions end.
+ * excepts nothing: when in doubt, sessions end.  A NULL reason is "revoked".
  *
  * Raises null_value_not_allowed for a NULL user id (an application that lost
  * the user must not believe that somebody was logged out), and
- * invalid_parameter_value for one that no session can have.
+ * invalid_parameter_value for one that no session can have, and for a reason
+ * that is empty or over 64 bytes.
  */
 Datum
 narvik_delete_sessions_for_user(PG_FUNCTION_ARGS)
 {
 	unsigned char except_id[NARVIK_ID_BYTES];
 	text	   *user_id;
+	const char *reason;
 	bool		has_exception;
 	int64		deleted;
 
 	PreventCommandIfReadOnly("narvik_delete_sessions_for_user()");
 
 	user_id = narvik_user_id_arg(fcinfo, 0);
+	reason = narvik_reason_arg(fcinfo, 2, NARVIK_REVOKED);
 	has_exception = narvik_id_arg(fcinfo, 1, except_id);
 	deleted = narvik_store_delete_for_user(user_id,
-										   has_exception ? except_id : NULL);
+										   has_exception ? except_id : NULL, reason);
 	narvik_count(NARVIK_INVALIDATED, deleted);
 	PG_RETURN_INT64(deleted);
 }

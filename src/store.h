@@ -15,6 +15,7 @@
 #include "utils/tuplestore.h"
 
 #include "encoding.h"
+#include "identity.h"
 #include "policy.h"
 
 /* A row of the table. */
@@ -26,8 +27,31 @@ typedef struct NarvikSession
 	NarvikTerms terms;
 	TimestampTz authenticated_at;	/* DT_NOBEGIN: never */
 	TimestampTz active_at;		/* likewise */
-	Jsonb	   *data;
+	Jsonb	   *data;			/* whole; NULL if it was not asked for */
+	struct varlena *stored_data;	/* as it is in the table; likewise */
 } NarvikSession;
+
+/* What to read of a session's data. */
+typedef enum
+{
+	NARVIK_NO_DATA,
+	NARVIK_WHOLE_DATA,
+	NARVIK_STORED_DATA			/* costs nothing, however large */
+} NarvikDataPart;
+
+static inline NarvikIdentity
+narvik_identity_of(const NarvikSession *session)
+{
+	NarvikIdentity identity = {
+		.session_id = session->id,
+		.user_id = session->user_id,
+		.authenticated_at = session->authenticated_at,
+		.data = session->data != NULL ? (const struct varlena *) session->data :
+		session->stored_data
+	};
+
+	return identity;
+}
 
 /* store_read.c */
 
@@ -40,10 +64,13 @@ typedef enum
 } NarvikView;
 
 extern bool narvik_store_find(const unsigned char *id, NarvikView view,
-							  bool with_data, NarvikSession *session);
+							  NarvikDataPart data, NarvikSession *session);
+extern bool narvik_store_find_replaced(const unsigned char *id,
+									   unsigned char *present_id,
+									   TimestampTz *replaced_at);
 extern bool narvik_slot_has_id(TupleTableSlot *slot, const unsigned char *id);
 extern void narvik_session_from_slot(TupleTableSlot *slot, const unsigned char *id,
-									 bool with_data, NarvikSession *session);
+									 NarvikDataPart data, NarvikSession *session);
 
 /* store_touch.c */
 
@@ -55,9 +82,11 @@ typedef enum
 	NARVIK_CHANGED				/* the row is not what was read any more */
 } NarvikTouch;
 
-extern NarvikTouch narvik_store_extend_if_free(const NarvikSession *session,
-											   TimestampTz expires_at);
-extern NarvikTouch narvik_store_delete_if_free(const NarvikSession *session);
+extern NarvikTouch narvik_store_touch_if_free(const NarvikSession *session,
+											  TimestampTz expires_at,
+											  TimestampTz active_at);
+extern NarvikTouch narvik_store_delete_if_free(const NarvikSession *session,
+											   const char *reason);
 
 /* store_insert.c */
 extern void narvik_store_insert(const NarvikSession *session);
@@ -84,9 +113,12 @@ extern NarvikPut narvik_store_put(NarvikSession *session, NarvikPutMode mode);
 /* store_write.c */
 extern bool narvik_store_update_expiry(const unsigned char *id,
 									   TimestampTz expires_at, TimestampTz now);
-extern bool narvik_store_update_id(const unsigned char *old_id,
-								   const unsigned char *new_id,
-								   TimestampTz now, NarvikSession *session);
+extern bool narvik_store_rotate(const unsigned char *old_id,
+								const unsigned char *new_id,
+								TimestampTz now, NarvikSession *session);
+extern bool narvik_store_reauthenticate(const unsigned char *old_id,
+										const unsigned char *new_id, Jsonb *patch,
+										TimestampTz now, NarvikSession *session);
 
 typedef enum
 {
@@ -100,9 +132,10 @@ extern NarvikIdChange narvik_store_change_id(const unsigned char *old_id,
 											 TimestampTz now);
 extern Jsonb *narvik_store_update_data(const unsigned char *id, Jsonb *patch,
 									   TimestampTz now);
-extern bool narvik_store_delete(const unsigned char *id);
+extern bool narvik_store_delete(const unsigned char *id, const char *reason);
 extern int64 narvik_store_delete_for_user(const text *user_id,
-										  const unsigned char *except_id);
+										  const unsigned char *except_id,
+										  const char *reason);
 extern void narvik_store_rename_user(const text *old_id, const text *new_id);
 extern int64 narvik_store_delete_of_users(void);
 extern int64 narvik_store_delete_expired(TimestampTz now);

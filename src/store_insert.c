@@ -12,8 +12,10 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 
+#include "events.h"
 #include "identity.h"
 #include "sql.h"
+#include "stats.h"
 #include "store.h"
 #include "store_lock.h"
 #include "store_run.h"
@@ -99,6 +101,19 @@ session_values(const NarvikSession *session, Datum *values, char *nulls)
 	values[9] = Int32GetDatum(narvik_purge_hour(terms->expires_at));
 }
 
+/* If there are sessions that would have to go for the newcomer. */
+static void
+refuse_if_any(Datum *values)
+{
+	if (narvik_run_count(&find_oldest_of_user, values, NULL, NARVIK_NEWEST_STATE) == 0)
+		return;
+	narvik_count(NARVIK_LIMITED, 1);
+	ereport(ERROR,
+			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+			 errmsg("user has as many sessions as \"narvik.max_sessions_per_user\" permits"),
+			 errhint("End one of the sessions first.")));
+}
+
 /*
  * Keep a user to narvik.max_sessions_per_user: delete the oldest live sessions
  * but for the newcomer, which is stored already.  Whoever stored it has the lock
@@ -107,7 +122,8 @@ session_values(const NarvikSession *session, Datum *values, char *nulls)
 static void
 make_room(const NarvikSession *newcomer, TimestampTz now)
 {
-	Datum		values[6] = {(Datum) 0};
+	Datum		values[6] = {PointerGetDatum(construct_empty_array(TIDOID))};
+	int64		evicted;
 
 	if (narvik_max_sessions_per_user == 0 || newcomer->user_id == NULL ||
 		narvik_has_expired(&newcomer->terms, now))
@@ -118,8 +134,15 @@ make_room(const NarvikSession *newcomer, TimestampTz now)
 	values[3] = TimestampTzGetDatum(narvik_oldest_allowed(now));
 	values[4] = Int64GetDatum(narvik_max_sessions_per_user - 1);
 	values[5] = narvik_id_datum(newcomer->id);
-	if (narvik_change_rows(&find_oldest_of_user, &delete_oldest_of_user,
-						   values, NULL, 0) > 0)
+	if (narvik_max_sessions_action == NARVIK_REFUSE)
+	{
+		refuse_if_any(values);
+		return;
+	}
+	evicted = narvik_change_rows(&find_oldest_of_user, &delete_oldest_of_user,
+								 values, NULL, NARVIK_ANNOUNCED, NARVIK_OVER_LIMIT);
+	narvik_count(NARVIK_LIMITED, evicted);
+	if (evicted > 0)
 		narvik_end_expired_identity(now);
 }
 
@@ -129,6 +152,12 @@ report_not_stored(void)
 	ereport(ERROR,
 			(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
 			 errmsg("a trigger kept the session from being stored")));
+}
+
+static void
+note_created(const NarvikSession *session)
+{
+	narvik_note_event("created", session->id, session->user_id, session->data);
 }
 
 /* A session with an id of its own. */
@@ -142,6 +171,7 @@ narvik_store_insert(const NarvikSession *session)
 	session_values(session, values, nulls);
 	if (narvik_run_count(&insert_session, values, nulls, 0) != 1)
 		report_not_stored();
+	note_created(session);
 	make_room(session, session->terms.created_at);
 }
 
@@ -176,7 +206,7 @@ insert_unless_taken_meanwhile(Insertion *insertion)
 	if (error == NULL)
 		return;
 	if (error->sqlerrcode != ERRCODE_T_R_SERIALIZATION_FAILURE ||
-		!narvik_store_find(insertion->session->id, NARVIK_LATEST, false, &other))
+		!narvik_store_find(insertion->session->id, NARVIK_LATEST, NARVIK_NO_DATA, &other))
 		ReThrowError(error);
 	FreeErrorData(error);
 	insertion->done = false;
@@ -202,6 +232,7 @@ narvik_store_insert_if_new(const NarvikSession *session)
 			insert_unless_taken(&insertion);
 		if (insertion.done)
 		{
+			note_created(session);
 			make_room(session, now);
 			return true;
 		}
@@ -231,7 +262,11 @@ write_over(const NarvikSession *old, const NarvikSession *session, TimestampTz n
 	if (narvik_has_expired(&session->terms, now))
 		narvik_identity_session_ended(old->id);
 	else
-		narvik_identity_session_became(old->id, session->id, session->user_id);
+	{
+		NarvikIdentity identity = narvik_identity_of(session);
+
+		narvik_identity_session_became(old->id, &identity);
+	}
 	return true;
 }
 
@@ -246,7 +281,7 @@ narvik_store_promote(const unsigned char *guest_id, NarvikSession *session)
 	NarvikSession guest;
 
 	narvik_lock_users_of_change(guest_id, session->user_id);
-	if (!narvik_lock_live_session(guest_id, LockTupleNoKeyExclusive, true, now, &guest) ||
+	if (!narvik_lock_live_session(guest_id, LockTupleNoKeyExclusive, NARVIK_WHOLE_DATA, now, &guest) ||
 		guest.user_id != NULL)
 		return false;
 	session->data = DatumGetJsonbP(DirectFunctionCall2(jsonb_concat,
@@ -254,6 +289,7 @@ narvik_store_promote(const unsigned char *guest_id, NarvikSession *session)
 													   JsonbPGetDatum(session->data)));
 	if (!write_over(&guest, session, now))
 		return false;
+	narvik_note_event("promoted", session->id, session->user_id, session->data);
 	make_room(session, now);
 	return true;
 }
@@ -265,6 +301,19 @@ is_same_user(const text *a, const text *b)
 		return a == b;
 	return VARSIZE_ANY_EXHDR(a) == VARSIZE_ANY_EXHDR(b) &&
 		memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;
+}
+
+/* A guest who becomes a user is promoted; a user's session ends. */
+static void
+note_change_of_user(const NarvikSession *old, const NarvikSession *session)
+{
+	if (old->user_id == NULL)
+		narvik_note_event("promoted", session->id, session->user_id, session->data);
+	else
+	{
+		narvik_note_end(old->id, old->user_id, old->data, NARVIK_REPLACED);
+		note_created(session);
+	}
 }
 
 /* All but what the session was born with, its id, its age and its end, is new. */
@@ -281,7 +330,10 @@ replace(const NarvikSession *old, NarvikSession *session, TimestampTz now)
 	if (!write_over(old, session, now))
 		return false;
 	if (!same_user)
+	{
+		note_change_of_user(old, session);
 		make_room(session, now);
+	}
 	return true;
 }
 
@@ -300,7 +352,7 @@ narvik_store_put(NarvikSession *session, NarvikPutMode mode)
 		CHECK_FOR_INTERRUPTS();
 		narvik_lock_users_of_change(session->id, session->user_id);
 		if (mode != NARVIK_PUT_NEW &&
-			narvik_lock_live_session(session->id, LockTupleNoKeyExclusive, false, now, &old))
+			narvik_lock_live_session(session->id, LockTupleNoKeyExclusive, NARVIK_WHOLE_DATA, now, &old))
 			return replace(&old, session, now) ? NARVIK_PUT_REPLACED : NARVIK_PUT_NOTHING;
 		if (mode == NARVIK_PUT_EXISTING)
 			return NARVIK_PUT_NOTHING;

@@ -32,6 +32,7 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
+#include "events.h"
 #include "identity.h"
 #include "relation.h"
 #include "store_lock.h"
@@ -175,7 +176,7 @@ lock_row(Relation rel, ItemPointer tid, LockTupleMode mode, TupleTableSlot *slot
  * its id, or given it another id: then it is looked for again.
  */
 bool
-narvik_lock_session(const unsigned char *id, LockTupleMode mode, bool with_data,
+narvik_lock_session(const unsigned char *id, LockTupleMode mode, NarvikDataPart data,
 					NarvikSession *session)
 {
 	Relation	rel = narvik_relation_open(RowExclusiveLock);
@@ -195,7 +196,7 @@ narvik_lock_session(const unsigned char *id, LockTupleMode mode, bool with_data,
 		locked = result == TM_Ok && narvik_slot_has_id(slot, id);
 	}
 	if (locked)
-		narvik_session_from_slot(slot, id, with_data, session);
+		narvik_session_from_slot(slot, id, data, session);
 	else
 		narvik_identity_session_ended(id);
 	ExecDropSingleTupleTableSlot(slot);
@@ -209,9 +210,9 @@ narvik_lock_session(const unsigned char *id, LockTupleMode mode, bool with_data,
  */
 bool
 narvik_lock_live_session(const unsigned char *id, LockTupleMode mode,
-						 bool with_data, TimestampTz now, NarvikSession *session)
+						 NarvikDataPart data, TimestampTz now, NarvikSession *session)
 {
-	if (narvik_lock_session(id, mode, with_data, session) &&
+	if (narvik_lock_session(id, mode, data, session) &&
 		!narvik_has_expired(&session->terms, now))
 		return true;
 	narvik_identity_session_ended(id);
@@ -254,8 +255,8 @@ lock_result(Relation rel, TupleTableSlot *slot, Look *look)
 
 /* The next rows of the cursor; false if there are none. */
 static bool
-change_batch(Relation rel, TupleTableSlot *slot, Portal found,
-			 NarvikStatement *change, Datum *values, const char *nulls, Look *look)
+change_batch(Relation rel, TupleTableSlot *slot, Portal found, NarvikStatement *change,
+			 Datum *values, const char *nulls, int how, const char *reason, Look *look)
 {
 	MemoryContext batch;
 	MemoryContext old;
@@ -268,15 +269,17 @@ change_batch(Relation rel, TupleTableSlot *slot, Portal found,
 	old = MemoryContextSwitchTo(batch);
 	values[0] = lock_result(rel, slot, look);
 	SPI_freetuptable(SPI_tuptable);
-	look->changed += narvik_run_count(change, values, nulls, NARVIK_NEWEST_STATE);
+	look->changed += reason == NULL ?
+		narvik_run_count(change, values, nulls, how) :
+		narvik_run_ending(change, values, nulls, how, reason);
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(batch);
 	return true;
 }
 
 static Look
-change_rows_once(NarvikStatement *find, NarvikStatement *change,
-				 Datum *values, const char *nulls, int how)
+change_rows_once(NarvikStatement *find, NarvikStatement *change, Datum *values,
+				 const char *nulls, int how, const char *reason)
 {
 	Relation	rel = narvik_relation_open(RowExclusiveLock);
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
@@ -286,7 +289,8 @@ change_rows_once(NarvikStatement *find, NarvikStatement *change,
 
 	values[0] = PointerGetDatum(construct_empty_array(TIDOID));
 	found = narvik_run_cursor(&run, find, values, nulls, how | NARVIK_NEWEST_STATE);
-	while (change_batch(rel, slot, found, change, values, nulls, &look))
+	while (change_batch(rel, slot, found, change, values, nulls,
+						(how & NARVIK_ANNOUNCED) | NARVIK_NEWEST_STATE, reason, &look))
 		CHECK_FOR_INTERRUPTS();
 	SPI_cursor_close(found);
 	narvik_run_end(&run);
@@ -299,21 +303,23 @@ change_rows_once(NarvikStatement *find, NarvikStatement *change,
  * Change all rows that a query finds, and how many those were.  The query
  * answers (seq, ctid) in the order of seq; the statement that changes them gets
  * their TIDs as $1, and has to say again what it wants of a row: it may have
- * been changed before it was locked.  Both have the same parameters.
+ * been changed before it was locked.  Both have the same parameters.  If it
+ * deletes them, the reason is why; else NULL.
  *
  * While the rows were waited for, others may have come: so it looks again until
  * there are none, or none but those that a trigger keeps.
  */
 int64
 narvik_change_rows(NarvikStatement *find, NarvikStatement *change,
-				   Datum *values, const char *nulls, int how)
+				   Datum *values, const char *nulls, int how,
+				   const char *reason)
 {
 	Look		before = {0};
 	int64		changed = 0;
 
 	for (;;)
 	{
-		Look		look = change_rows_once(find, change, values, nulls, how);
+		Look		look = change_rows_once(find, change, values, nulls, how, reason);
 
 		changed += look.changed;
 		if (look.found == 0 ||

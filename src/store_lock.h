@@ -39,12 +39,13 @@ extern void narvik_lock_users_of_change(const unsigned char *id, const text *use
 extern bool narvik_lock_user_if_free(const text *user_id);
 extern void narvik_lock_new_id(const unsigned char *id);
 extern bool narvik_lock_session(const unsigned char *id, LockTupleMode mode,
-								bool with_data, NarvikSession *session);
+								NarvikDataPart data, NarvikSession *session);
 extern bool narvik_lock_live_session(const unsigned char *id, LockTupleMode mode,
-									 bool with_data, TimestampTz now,
+									 NarvikDataPart data, TimestampTz now,
 									 NarvikSession *session);
 extern int64 narvik_change_rows(NarvikStatement *find, NarvikStatement *change,
-								Datum *values, const char *nulls, int how);
+								Datum *values, const char *nulls, int how,
+								const char *reason);
 
 /* store_write.c */
 extern bool narvik_clear_id(const unsigned char *id, TimestampTz now);

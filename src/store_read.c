@@ -1,6 +1,6 @@
 /*
  * store_read.c
- *		The sessions in the table: reading one by its id.
+ *		The sessions in the table: reading one by its id, or by one it had.
  *
  * A session is read by a direct scan of the hash index on its id, without
  * parser, planner and executor: validation happens on every request.  Neither
@@ -9,8 +9,8 @@
  *
  * Locks: AccessShareLock on table and index, until the transaction ends.
  *
- * What is returned is allocated in the caller's memory context and is free of
- * TOAST pointers, so that it outlives the row.
+ * What is returned is allocated in the caller's memory context and, but for
+ * stored_data, is free of TOAST pointers, so that it outlives the row.
  */
 #include "postgres.h"
 #include "compat.h"
@@ -20,14 +20,18 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "catalog/pg_type_d.h"
 #include "executor/tuptable.h"
 #include "utils/builtins.h"
+#include "utils/datum.h"
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
 #include "relation.h"
 #include "store.h"
+#include "store_lock.h"
+#include "store_run.h"
 
 /*
  * The snapshot to look a session up with.  In READ COMMITTED the newest
@@ -82,12 +86,13 @@ timestamp_from_slot(TupleTableSlot *slot, AttrNumber attnum, TimestampTz if_null
  */
 void
 narvik_session_from_slot(TupleTableSlot *slot, const unsigned char *id,
-						 bool with_data, NarvikSession *session)
+						 NarvikDataPart data, NarvikSession *session)
 {
 	Datum	   *values = slot->tts_values;
 
-	slot_getsomeattrs(slot, Natts_narvik);
-	for (int attnum = 1; attnum <= Natts_narvik; attnum++)
+	/* What stands behind these, only SQL reads. */
+	slot_getsomeattrs(slot, Anum_narvik_purge_hour);
+	for (int attnum = 1; attnum <= Anum_narvik_purge_hour; attnum++)
 	{
 		if (slot->tts_isnull[attnum - 1] && !may_be_null(attnum))
 			narvik_report_bad_column(NameStr(TupleDescAttr(slot->tts_tupleDescriptor,
@@ -108,16 +113,18 @@ narvik_session_from_slot(TupleTableSlot *slot, const unsigned char *id,
 	session->terms.has_lifetime = !slot->tts_isnull[Anum_narvik_lifetime - 1];
 	if (session->terms.has_lifetime)
 		session->terms.lifetime = *DatumGetIntervalP(values[Anum_narvik_lifetime - 1]);
-	session->data = with_data ? DatumGetJsonbPCopy(values[Anum_narvik_data - 1]) : NULL;
+	session->data = data == NARVIK_WHOLE_DATA ?
+		DatumGetJsonbPCopy(values[Anum_narvik_data - 1]) : NULL;
+	session->stored_data = data == NARVIK_STORED_DATA ?
+		(struct varlena *) DatumGetPointer(datumCopy(values[Anum_narvik_data - 1], false, -1)) : NULL;
 }
 
 /*
- * Look a session up by its id.  False if there is none.  Without with_data the
- * session's data is left NULL.
+ * Look a session up by its id.  False if there is none.
  */
 bool
 narvik_store_find(const unsigned char *id, NarvikView view,
-				  bool with_data, NarvikSession *session)
+				  NarvikDataPart data, NarvikSession *session)
 {
 	Relation	rel = narvik_relation_open(AccessShareLock);
 	Relation	index = narvik_relation_open_id_index();
@@ -140,12 +147,52 @@ narvik_store_find(const unsigned char *id, NarvikView view,
 	while (!found && index_getnext_slot(scan, ForwardScanDirection, slot))
 		found = narvik_slot_has_id(slot, id);
 	if (found)
-		narvik_session_from_slot(slot, id, with_data, session);
+		narvik_session_from_slot(slot, id, data, session);
 
 	index_endscan(scan);
 	UnregisterSnapshot(snapshot);
 	ExecDropSingleTupleTableSlot(slot);
 	index_close(index, NoLock);
 	table_close(rel, NoLock);
+	return found;
+}
+
+/* ---- by an id that rotation replaced ------------------------------------- */
+
+static NarvikStatement find_replaced = {
+	.text = "SELECT id, replaced_at[pg_catalog.array_position(replaced_ids, $1)]"
+	" FROM ONLY %s WHERE replaced_ids @> ARRAY[$1] LIMIT 1",
+	.nparams = 1,
+	.params = {BYTEAOID},
+	.ncolumns = 2,
+	.columns = {BYTEAOID, TIMESTAMPTZOID},
+	.cursor_options = CURSOR_OPT_GENERIC_PLAN
+};
+
+/*
+ * The session that had this id, and until when.  False if there is none.  For
+ * ids that no session has: not on the way of a valid token.
+ */
+bool
+narvik_store_find_replaced(const unsigned char *id, unsigned char *present_id,
+						   TimestampTz *replaced_at)
+{
+	Datum		value = narvik_id_datum(id);
+	NarvikRun	run;
+	bool		found;
+
+	narvik_run_begin(&run, &find_replaced, &value, NULL,
+					 NARVIK_READ_ONLY | (IsInParallelMode() ? 0 : NARVIK_NEWEST_STATE));
+	found = SPI_processed > 0;
+	if (found)
+	{
+		bytea	   *present = DatumGetByteaPP(narvik_run_column(0, 1));
+
+		found = VARSIZE_ANY_EXHDR(present) == NARVIK_ID_BYTES;
+		if (found)
+			memcpy(present_id, VARDATA_ANY(present), NARVIK_ID_BYTES);
+		*replaced_at = DatumGetTimestampTz(narvik_run_column(0, 2));
+	}
+	narvik_run_end(&run);
 	return found;
 }

@@ -11,7 +11,7 @@
 
 #include "sql.h"
 
-#define NARVIK_MAX_PARAMS	11
+#define NARVIK_MAX_PARAMS	12
 
 /*
  * A statement; %s stands for the table.  Its plan is made when first used.
@@ -26,12 +26,16 @@ typedef struct NarvikStatement
 	int			cursor_options;
 	SPIPlanPtr	plan;
 	char	   *table_name;		/* the table the plan was made for */
+	/* Of one that deletes, what events.c made of it. */
+	struct NarvikStatement *with_events;
+	struct NarvikStatement *with_answer;
 } NarvikStatement;
 
 /* How to run a statement, to be combined. */
 #define NARVIK_READ_ONLY		1
 #define NARVIK_WITHOUT_INDEX	2	/* sequential scans are welcome */
 #define NARVIK_NEWEST_STATE		4	/* whatever the isolation level */
+#define NARVIK_ANNOUNCED		8	/* each session that ends is (events.c) */
 
 typedef struct NarvikRun
 {

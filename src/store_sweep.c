@@ -18,7 +18,7 @@
  * VACUUM FULL), and so is what was found in the old one.
  *
  * Rows are deleted by the table access method itself.  If the table has
- * triggers, they are deleted by a statement instead.
+ * triggers, or events are written, they are deleted by a statement instead.
  *
  * The worker offers its processor to others every tenth of a millisecond or
  * so: on a busy machine it would otherwise keep validations waiting for a whole
@@ -51,6 +51,7 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
+#include "events.h"
 #include "relation.h"
 #include "sql.h"
 #include "store.h"
@@ -377,7 +378,7 @@ delete_by_statement(ItemPointer tids, int n, TimestampTz now)
 												sizeof(ItemPointerData), false,
 												TYPALIGN_SHORT));
 	values[1] = TimestampTzGetDatum(now);
-	return narvik_run_count(&delete_found, values, NULL, 0);
+	return narvik_run_ending(&delete_found, values, NULL, 0, NARVIK_TIMED_OUT);
 }
 
 /* What the executor would see to. */
@@ -454,7 +455,7 @@ narvik_store_delete_found(NarvikSweep *sweep, int limit)
 {
 	Relation	rel = narvik_relation_open(RowExclusiveLock);
 	NarvikCaller caller;
-	bool		directly = rel->trigdesc == NULL;
+	bool		directly = rel->trigdesc == NULL && !narvik_events_are_on();
 	ItemPointer expired = palloc(limit * sizeof(ItemPointerData));
 	int			end = Min(sweep->next + limit, sweep->found);
 	int64		deleted;

@@ -23,6 +23,7 @@
 #include "utils/snapmgr.h"
 
 #include "clock.h"
+#include "events.h"
 #include "relation.h"
 #include "store.h"
 #include "store_lock.h"
@@ -31,10 +32,10 @@
 /* How often a backend writes to the log that it could not write. */
 #define COMPLAINT_INTERVAL_MS	60000
 
-static NarvikStatement extend = {
-	.text = "UPDATE ONLY %s SET expires_at = $2, purge_hour = $3 WHERE ctid = $1",
-	.nparams = 3,
-	.params = {TIDOID, TIMESTAMPTZOID, INT4OID},
+static NarvikStatement touch = {
+	.text = "UPDATE ONLY %s SET expires_at = $2, purge_hour = $3, active_at = $4 WHERE ctid = $1",
+	.nparams = 4,
+	.params = {TIDOID, TIMESTAMPTZOID, INT4OID, TIMESTAMPTZOID},
 	.cursor_options = CURSOR_OPT_GENERIC_PLAN
 };
 
@@ -90,14 +91,16 @@ typedef struct Write
 {
 	const NarvikSession *session;
 	TimestampTz expires_at;
+	TimestampTz active_at;
+	const char *reason;
 	NarvikTouch touch;
 } Write;
 
 static void
-write_expiry(void *arg)
+write_times(void *arg)
 {
 	Write	   *w = arg;
-	Datum		values[3];
+	Datum		values[4];
 
 	w->touch = lock_if_free(w->session, LockTupleNoKeyExclusive);
 	if (w->touch != NARVIK_DONE)
@@ -105,8 +108,9 @@ write_expiry(void *arg)
 	values[0] = PointerGetDatum(&w->session->tid);
 	values[1] = TimestampTzGetDatum(w->expires_at);
 	values[2] = Int32GetDatum(narvik_purge_hour(w->expires_at));
+	values[3] = TimestampTzGetDatum(w->active_at);
 	/* A trigger can keep the row from being updated. */
-	if (narvik_run_count(&extend, values, NULL, 0) == 0)
+	if (narvik_run_count(&touch, values, TIMESTAMP_IS_NOBEGIN(w->active_at) ? "   n" : NULL, 0) == 0)
 		w->touch = NARVIK_BUSY;
 }
 
@@ -118,7 +122,7 @@ delete_row(void *arg)
 
 	w->touch = lock_if_free(w->session, LockTupleExclusive);
 	if (w->touch == NARVIK_DONE)
-		(void) narvik_run_count(&delete, &value, NULL, 0);
+		(void) narvik_run_ending(&delete, &value, NULL, NARVIK_ANNOUNCED, w->reason);
 }
 
 /* ---- writes that may fail ------------------------------------------------ */
@@ -153,14 +157,12 @@ complain(const ErrorData *error)
 
 /* NARVIK_BUSY if it fails. */
 static NarvikTouch
-try_to_write(void (*write) (void *arg), const NarvikSession *session,
-			 TimestampTz expires_at)
+try_to_write(void (*write) (void *arg), Write *w)
 {
-	Write		w = {.session = session,.expires_at = expires_at};
-	ErrorData  *error = narvik_attempt(write, &w);
+	ErrorData  *error = narvik_attempt(write, w);
 
 	if (error == NULL)
-		return w.touch;
+		return w->touch;
 	if (must_be_raised(error->sqlerrcode))
 		ReThrowError(error);
 	complain(error);
@@ -168,16 +170,24 @@ try_to_write(void (*write) (void *arg), const NarvikSession *session,
 	return NARVIK_BUSY;
 }
 
-/* Give a session a new expiry, unless its row is not free or has changed. */
+/*
+ * Write when a session expires and when it was used, unless its row is not free
+ * or has changed.
+ */
 NarvikTouch
-narvik_store_extend_if_free(const NarvikSession *session, TimestampTz expires_at)
+narvik_store_touch_if_free(const NarvikSession *session, TimestampTz expires_at,
+						   TimestampTz active_at)
 {
-	return try_to_write(write_expiry, session, expires_at);
+	Write		w = {.session = session,.expires_at = expires_at,.active_at = active_at};
+
+	return try_to_write(write_times, &w);
 }
 
-/* Delete an expired session, unless its row is not free or has changed. */
+/* Delete a session that is over, unless its row is not free or has changed. */
 NarvikTouch
-narvik_store_delete_if_free(const NarvikSession *session)
+narvik_store_delete_if_free(const NarvikSession *session, const char *reason)
 {
-	return try_to_write(delete_row, session, DT_NOBEGIN);
+	Write		w = {.session = session,.reason = reason};
+
+	return try_to_write(delete_row, &w);
 }

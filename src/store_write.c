@@ -15,6 +15,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 
+#include "events.h"
 #include "identity.h"
 #include "store.h"
 #include "store_lock.h"
@@ -34,8 +35,37 @@ static NarvikStatement update_id = {
 	.cursor_options = CURSOR_OPT_GENERIC_PLAN
 };
 
+/*
+ * A new id for a token that rotation made.  The ones it replaced are kept if $3,
+ * the newest first, and not for ever: the row must not grow without end.
+ */
+#define ROTATE \
+	"UPDATE ONLY %s SET id = $2," \
+	" replaced_ids = CASE WHEN $3 THEN (pg_catalog.array_prepend(id, replaced_ids))[1:16]" \
+	" ELSE replaced_ids END," \
+	" replaced_at = CASE WHEN $3 THEN (pg_catalog.array_prepend($4, replaced_at))[1:16]" \
+	" ELSE replaced_at END"
+
+static NarvikStatement rotate = {
+	.text = ROTATE " WHERE ctid = $1",
+	.nparams = 4,
+	.params = {TIDOID, BYTEAOID, BOOLOID, TIMESTAMPTZOID},
+	.cursor_options = CURSOR_OPT_GENERIC_PLAN
+};
+
+#define PATCH(patch, null_keys) "data = (data || " patch ") - " null_keys
+
+static NarvikStatement reauthenticate = {
+	.text = ROTATE ", authenticated_at = $4, " PATCH("$5", "$6") " WHERE ctid = $1 RETURNING data",
+	.nparams = 6,
+	.params = {TIDOID, BYTEAOID, BOOLOID, TIMESTAMPTZOID, JSONBOID, TEXTARRAYOID},
+	.ncolumns = 1,
+	.columns = {JSONBOID},
+	.cursor_options = CURSOR_OPT_GENERIC_PLAN
+};
+
 static NarvikStatement update_data = {
-	.text = "UPDATE ONLY %s SET data = (data || $2) - $3 WHERE ctid = $1 RETURNING data",
+	.text = "UPDATE ONLY %s SET " PATCH("$2", "$3") " WHERE ctid = $1 RETURNING data",
 	.nparams = 3,
 	.params = {TIDOID, JSONBOID, TEXTARRAYOID},
 	.ncolumns = 1,
@@ -140,7 +170,7 @@ narvik_end_expired_identity(TimestampTz now)
 	NarvikSession session;
 
 	if (narvik_identity_session(id) &&
-		(!narvik_store_find(id, NARVIK_LATEST, false, &session) ||
+		(!narvik_store_find(id, NARVIK_LATEST, NARVIK_NO_DATA, &session) ||
 		 narvik_has_expired(&session.terms, now)))
 		narvik_identity_session_ended(id);
 }
@@ -158,7 +188,7 @@ narvik_store_update_expiry(const unsigned char *id, TimestampTz expires_at,
 	NarvikSession session;
 	Datum		values[3];
 
-	if (!narvik_lock_live_session(id, LockTupleNoKeyExclusive, false, now, &session))
+	if (!narvik_lock_live_session(id, LockTupleNoKeyExclusive, NARVIK_NO_DATA, now, &session))
 		return false;
 	session.terms.expires_at = expires_at;
 	expires_at = narvik_expires_at(&session.terms);
@@ -181,21 +211,10 @@ set_id(NarvikSession *session, const unsigned char *new_id)
 	values[1] = narvik_id_datum(new_id);
 	if (narvik_run_count(&update_id, values, NULL, NARVIK_NEWEST_STATE) == 0)
 		return false;
-	narvik_identity_session_became(session->id, new_id, session->user_id);
+	narvik_identity_session_renamed(session->id, new_id);
 	memcpy(session->id, new_id, NARVIK_ID_BYTES);
+	narvik_note_event("rotated", session->id, session->user_id, session->data);
 	return true;
-}
-
-/*
- * Give a live session a new id that nobody has.  False if there is no live
- * session.
- */
-bool
-narvik_store_update_id(const unsigned char *old_id, const unsigned char *new_id,
-					   TimestampTz now, NarvikSession *session)
-{
-	return narvik_lock_live_session(old_id, LockTupleNoKeyExclusive, true, now, session) &&
-		set_id(session, new_id);
 }
 
 /*
@@ -211,7 +230,7 @@ narvik_store_change_id(const unsigned char *old_id, const unsigned char *new_id,
 	volatile NarvikIdChange change = NARVIK_ID_NO_SESSION;
 
 	narvik_lock_new_id(new_id);
-	if (!narvik_lock_live_session(old_id, LockTupleNoKeyExclusive, false, now, &session))
+	if (!narvik_lock_live_session(old_id, LockTupleNoKeyExclusive, NARVIK_WHOLE_DATA, now, &session))
 		return NARVIK_ID_NO_SESSION;
 	if (memcmp(old_id, new_id, NARVIK_ID_BYTES) == 0)
 		return NARVIK_ID_CHANGED;
@@ -262,6 +281,65 @@ null_keys(Jsonb *object)
 }
 
 /*
+ * Give a live session a new id that nobody has.  False if there is no live
+ * session.
+ */
+bool
+narvik_store_rotate(const unsigned char *old_id, const unsigned char *new_id,
+					TimestampTz now, NarvikSession *session)
+{
+	Datum		values[4];
+
+	if (!narvik_lock_live_session(old_id, LockTupleNoKeyExclusive, NARVIK_WHOLE_DATA, now, session))
+		return false;
+	values[0] = PointerGetDatum(&session->tid);
+	values[1] = narvik_id_datum(new_id);
+	values[2] = BoolGetDatum(narvik_remembers_replaced());
+	values[3] = TimestampTzGetDatum(now);
+	if (narvik_run_count(&rotate, values, NULL, NARVIK_NEWEST_STATE) == 0)
+		return false;
+	memcpy(session->id, new_id, NARVIK_ID_BYTES);
+	narvik_identity_session_renamed(old_id, new_id);
+	narvik_note_event("rotated", session->id, session->user_id, session->data);
+	return true;
+}
+
+/*
+ * The same for a user who was asked for the password again, with a patch to the
+ * data.  False for a guest, too.
+ */
+bool
+narvik_store_reauthenticate(const unsigned char *old_id, const unsigned char *new_id,
+							Jsonb *patch, TimestampTz now, NarvikSession *session)
+{
+	Datum		values[6];
+	NarvikRun	run;
+	NarvikIdentity identity;
+
+	if (!narvik_lock_live_session(old_id, LockTupleNoKeyExclusive, NARVIK_NO_DATA, now, session) ||
+		session->user_id == NULL)
+		return false;
+	values[0] = PointerGetDatum(&session->tid);
+	values[1] = narvik_id_datum(new_id);
+	values[2] = BoolGetDatum(narvik_remembers_replaced());
+	values[3] = TimestampTzGetDatum(now);
+	values[4] = JsonbPGetDatum(patch);
+	values[5] = null_keys(patch);
+	narvik_run_begin(&run, &reauthenticate, values, NULL, NARVIK_NEWEST_STATE);
+	if (SPI_processed > 0)
+		session->data = DatumGetJsonbP(narvik_run_column_copy(&run, 0, 1));
+	narvik_run_end(&run);
+	if (session->data == NULL)
+		return false;
+	memcpy(session->id, new_id, NARVIK_ID_BYTES);
+	session->authenticated_at = now;
+	identity = narvik_identity_of(session);
+	narvik_identity_session_became(old_id, &identity);
+	narvik_note_event("reauthenticated", session->id, session->user_id, session->data);
+	return true;
+}
+
+/*
  * Merge the patch into the data of a live session; NULL if there is none.
  */
 Jsonb *
@@ -272,7 +350,7 @@ narvik_store_update_data(const unsigned char *id, Jsonb *patch, TimestampTz now)
 	NarvikRun	run;
 	Jsonb	   *data = NULL;
 
-	if (!narvik_lock_live_session(id, LockTupleNoKeyExclusive, false, now, &session))
+	if (!narvik_lock_live_session(id, LockTupleNoKeyExclusive, NARVIK_NO_DATA, now, &session))
 		return NULL;
 	values[0] = PointerGetDatum(&session.tid);
 	values[1] = JsonbPGetDatum(patch);
@@ -281,20 +359,23 @@ narvik_store_update_data(const unsigned char *id, Jsonb *patch, TimestampTz now)
 	if (SPI_processed > 0)
 		data = DatumGetJsonbP(narvik_run_column_copy(&run, 0, 1));
 	narvik_run_end(&run);
+	if (data != NULL)
+		narvik_identity_data_changed(id, data);
 	return data;
 }
 
 bool
-narvik_store_delete(const unsigned char *id)
+narvik_store_delete(const unsigned char *id, const char *reason)
 {
 	NarvikSession session;
 	bool		deleted = false;
 
-	if (narvik_lock_session(id, LockTupleExclusive, false, &session))
+	if (narvik_lock_session(id, LockTupleExclusive, NARVIK_NO_DATA, &session))
 	{
 		Datum		value = PointerGetDatum(&session.tid);
 
-		deleted = narvik_run_count(&delete_session, &value, NULL, NARVIK_NEWEST_STATE) > 0;
+		deleted = narvik_run_ending(&delete_session, &value, NULL,
+									NARVIK_NEWEST_STATE | NARVIK_ANNOUNCED, reason) > 0;
 	}
 	narvik_identity_session_ended(id);
 	return deleted;
@@ -310,10 +391,10 @@ narvik_clear_id(const unsigned char *id, TimestampTz now)
 	NarvikSession session;
 	Datum		value = PointerGetDatum(&session.tid);
 
-	if (!narvik_lock_session(id, LockTupleExclusive, false, &session))
+	if (!narvik_lock_session(id, LockTupleExclusive, NARVIK_NO_DATA, &session))
 		return true;
 	if (!narvik_has_expired(&session.terms, now) ||
-		narvik_run_count(&delete_session, &value, NULL, NARVIK_NEWEST_STATE) == 0)
+		narvik_run_ending(&delete_session, &value, NULL, NARVIK_NEWEST_STATE, NARVIK_TIMED_OUT) == 0)
 		return false;
 	narvik_identity_session_ended(id);
 	return true;
@@ -323,7 +404,8 @@ narvik_clear_id(const unsigned char *id, TimestampTz now)
 
 /* All sessions of a user, but for one if except_id is not NULL. */
 int64
-narvik_store_delete_for_user(const text *user_id, const unsigned char *except_id)
+narvik_store_delete_for_user(const text *user_id, const unsigned char *except_id,
+							 const char *reason)
 {
 	Datum		values[3] = {(Datum) 0, PointerGetDatum(user_id), (Datum) 0};
 	int64		deleted;
@@ -332,7 +414,9 @@ narvik_store_delete_for_user(const text *user_id, const unsigned char *except_id
 		values[2] = narvik_id_datum(except_id);
 	narvik_lock_user(user_id);
 	deleted = narvik_change_rows(&find_for_user, &delete_for_user, values,
-								 except_id != NULL ? NULL : "  n", 0);
+								 except_id != NULL ? NULL : "  n", 0, reason);
+	if (deleted > 0)
+		narvik_announce_end_for_user(user_id, except_id, reason);
 	narvik_identity_user_ended(user_id, except_id);
 	return deleted;
 }
@@ -343,7 +427,7 @@ narvik_store_rename_user(const text *old_id, const text *new_id)
 	Datum		values[3] = {(Datum) 0, PointerGetDatum(old_id), PointerGetDatum(new_id)};
 
 	narvik_lock_user(old_id);
-	(void) narvik_change_rows(&find_to_rename, &rename_user, values, NULL, 0);
+	(void) narvik_change_rows(&find_to_rename, &rename_user, values, NULL, 0, NULL);
 	narvik_identity_user_renamed(old_id, new_id);
 }
 
@@ -353,7 +437,10 @@ narvik_store_delete_of_users(void)
 {
 	Datum		value = (Datum) 0;
 	int64		deleted = narvik_change_rows(&find_of_users, &delete_of_users, &value, NULL,
-											 NARVIK_WITHOUT_INDEX);
+											 NARVIK_WITHOUT_INDEX, NARVIK_USER_DELETED);
+
+	if (deleted > 0)
+		narvik_announce_end_for_user(NULL, NULL, NARVIK_USER_DELETED);
 
 	narvik_identity_users_ended();
 	return deleted;
@@ -368,13 +455,14 @@ narvik_store_delete_expired(TimestampTz now)
 
 	values[1] = Int32GetDatum(narvik_purge_hour(now));
 	values[2] = TimestampTzGetDatum(now);
-	deleted = narvik_change_rows(&find_expired, &delete_expired, values, NULL, 0);
+	deleted = narvik_change_rows(&find_expired, &delete_expired, values, NULL, 0, NARVIK_TIMED_OUT);
 
 	if (!TIMESTAMP_IS_NOBEGIN(oldest_allowed))
 	{
 		values[1] = TimestampTzGetDatum(oldest_allowed);
 		deleted += narvik_change_rows(&find_over_age, &delete_over_age, values,
-									  NULL, NARVIK_WITHOUT_INDEX);
+									  NULL, NARVIK_WITHOUT_INDEX,
+									  NARVIK_TOO_OLD);
 	}
 	narvik_end_expired_identity(now);
 	return deleted;

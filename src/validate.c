@@ -12,6 +12,7 @@
 #include "miscadmin.h"
 
 #include "clock.h"
+#include "events.h"
 #include "identity.h"
 #include "stats.h"
 #include "validate.h"
@@ -36,37 +37,84 @@ verdict_on_change(NarvikVerdict verdict)
 
 /* An expired session is deleted if that needs no waiting. */
 static NarvikVerdict
-judge_expired(const NarvikSession *session)
+judge_expired(const NarvikSession *session, TimestampTz now)
 {
-	if (may_write() && narvik_store_delete_if_free(session) == NARVIK_CHANGED)
+	const char *reason = session->terms.expires_at <= now ? NARVIK_TIMED_OUT : NARVIK_TOO_OLD;
+
+	if (may_write() && narvik_store_delete_if_free(session, reason) == NARVIK_CHANGED)
 		return verdict_on_change(NARVIK_IS_EXPIRED);
 	return NARVIK_IS_EXPIRED;
 }
 
 /*
- * A live session is extended if it is due and that needs no waiting.  Of many
- * validations at once the one that gets hold of the row extends it.
+ * A live session is extended if it is due, and its use is noted if that is, in
+ * one write, if that needs no waiting.  Of many validations at once the one that
+ * gets hold of the row writes.
  */
 static NarvikVerdict
 judge_live(NarvikSession *session, TimestampTz now)
 {
-	TimestampTz new_expires_at;
+	TimestampTz expires_at = session->terms.expires_at;
+	TimestampTz active_at;
+	bool		extend = narvik_extension_due(&session->terms, now, &expires_at);
+	NarvikVerdict without = extend ? NARVIK_IS_DUE : NARVIK_IS_VALID;
 
-	if (!narvik_extension_due(&session->terms, now, &new_expires_at))
+	if (!extend && !narvik_activity_due(&session->terms, session->active_at, now))
 		return NARVIK_IS_VALID;
 	if (!may_write())
-		return NARVIK_IS_DUE;
-	switch (narvik_store_extend_if_free(session, new_expires_at))
+		return without;
+	active_at = narvik_activity_at(session->active_at, now);
+	switch (narvik_store_touch_if_free(session, expires_at, active_at))
 	{
 		case NARVIK_DONE:
-			session->terms.expires_at = new_expires_at;
-			return NARVIK_IS_EXTENDED;
+			session->terms.expires_at = expires_at;
+			session->active_at = active_at;
+			return extend ? NARVIK_IS_EXTENDED : NARVIK_IS_VALID;
 		case NARVIK_CHANGED:
-			return verdict_on_change(NARVIK_IS_DUE);
+			return verdict_on_change(without);
 		case NARVIK_BUSY:
 			break;
 	}
-	return NARVIK_IS_DUE;
+	return without;
+}
+
+/*
+ * A token that no session has.  One that rotation replaced is valid for the
+ * grace: the request was under way.  It does not extend the session, for the
+ * answer to an extension is a cookie, and this token must not become one again.
+ * Seen later, somebody has a copy, and nobody knows who: the session ends.
+ */
+static NarvikVerdict
+judge_unknown(const unsigned char *id, NarvikDataPart data, NarvikSession *session,
+			  TimestampTz now)
+{
+	unsigned char present_id[NARVIK_ID_BYTES];
+	TimestampTz replaced_at;
+	bool		in_grace;
+
+	if (!narvik_remembers_replaced() ||
+		!narvik_store_find_replaced(id, present_id, &replaced_at))
+		return NARVIK_IS_UNKNOWN;
+	in_grace = narvik_in_grace(replaced_at, now);
+	if (!in_grace && (!narvik_detect_reuse || !may_write()))
+		return NARVIK_IS_UNKNOWN;
+	if (!narvik_store_find(present_id, NARVIK_NEWEST, data, session))
+		return verdict_on_change(NARVIK_IS_UNKNOWN);
+	if (in_grace)
+		return narvik_has_expired(&session->terms, now) ? NARVIK_IS_UNKNOWN : NARVIK_IS_VALID;
+
+	switch (narvik_store_delete_if_free(session, NARVIK_REUSED_TOKEN))
+	{
+		case NARVIK_DONE:
+			narvik_identity_session_ended(present_id);
+			narvik_count(NARVIK_REUSED, 1);
+			break;
+		case NARVIK_CHANGED:
+			return verdict_on_change(NARVIK_IS_UNKNOWN);
+		case NARVIK_BUSY:
+			break;
+	}
+	return NARVIK_IS_UNKNOWN;
 }
 
 /*
@@ -74,7 +122,7 @@ judge_live(NarvikSession *session, TimestampTz now)
  * not valid, it is not this transaction's identity any longer either.
  */
 NarvikVerdict
-narvik_validate(const unsigned char *id, bool with_data, NarvikSession *session)
+narvik_validate(const unsigned char *id, NarvikDataPart data, NarvikSession *session)
 {
 	TimestampTz now = narvik_now();
 	NarvikVerdict verdict;
@@ -82,10 +130,10 @@ narvik_validate(const unsigned char *id, bool with_data, NarvikSession *session)
 	do
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (!narvik_store_find(id, NARVIK_NEWEST, with_data, session))
-			verdict = NARVIK_IS_UNKNOWN;
+		if (!narvik_store_find(id, NARVIK_NEWEST, data, session))
+			verdict = judge_unknown(id, data, session, now);
 		else if (narvik_has_expired(&session->terms, now))
-			verdict = judge_expired(session);
+			verdict = judge_expired(session, now);
 		else
 			verdict = judge_live(session, now);
 	} while (verdict == NARVIK_LOOK_AGAIN);

@@ -19,7 +19,7 @@ typedef enum
 	NARVIK_LOOK_AGAIN			/* the row changed under our hands */
 } NarvikVerdict;
 
-extern NarvikVerdict narvik_validate(const unsigned char *id, bool with_data,
+extern NarvikVerdict narvik_validate(const unsigned char *id, NarvikDataPart data,
 									 NarvikSession *session);
 extern void narvik_count_validation(NarvikVerdict verdict);
 
