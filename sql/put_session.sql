@@ -138,3 +138,17 @@ SELECT call, pg_temp.answer(call) FROM unnest(ARRAY[
     'narvik_put_session(repeat(''0'', 64), ''a'', ''2100-01-01'', NULL)', 'narvik_put_session(repeat(''0'', 64), ''a'', ''2100-01-01'', ''[]'')',
     'narvik_change_session_id(repeat(''0'', 64), ''x'')', 'narvik_change_session_id(repeat(''0'', 64), NULL)']) call;
 SELECT count(*) FROM narvik_sessions;
+
+-- an expired row that a trigger keeps in its place is an error, not a search without end
+CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+CREATE TRIGGER keep BEFORE DELETE ON narvik_sessions FOR EACH ROW EXECUTE FUNCTION keep();
+SELECT narvik_put_session(narvik_session_id('kept'), 'alice', now() - interval '1 hour', '{}');
+SET statement_timeout = '10s';
+SELECT narvik_put_session(narvik_session_id('kept'), 'alice', now() + interval '1 hour', '{}');
+SELECT narvik_put_session(narvik_session_id('kept'), 'alice', now() + interval '1 hour', '{}', false);
+SELECT narvik_save_session(narvik_session_id('kept'), 'alice', now() + interval '1 hour');
+SELECT narvik_put_session(narvik_session_id('other'), 'alice', now() + interval '1 hour', '{}');
+SELECT narvik_change_session_id(narvik_session_id('other'), narvik_session_id('kept'));
+RESET statement_timeout;
+DROP TRIGGER keep ON narvik_sessions;
+DROP FUNCTION keep();

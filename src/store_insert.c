@@ -123,14 +123,6 @@ make_room(const NarvikSession *newcomer, TimestampTz now)
 		narvik_end_expired_identity(now);
 }
 
-static void
-report_not_stored(void)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
-			 errmsg("a trigger kept the session from being stored")));
-}
-
 /* A session with an id of its own. */
 void
 narvik_store_insert(const NarvikSession *session)
@@ -141,7 +133,7 @@ narvik_store_insert(const NarvikSession *session)
 	narvik_lock_user(session->user_id);
 	session_values(session, values, nulls);
 	if (narvik_run_count(&insert_session, values, nulls, 0) != 1)
-		report_not_stored();
+		narvik_report_not_stored();
 	make_room(session, session->terms.created_at);
 }
 
@@ -208,7 +200,7 @@ narvik_store_insert_if_new(const NarvikSession *session)
 		if (!narvik_clear_id(session->id, now))
 			return false;
 	}
-	report_not_stored();
+	narvik_report_not_stored();
 	return false;
 }
 

@@ -47,6 +47,7 @@ extern int64 narvik_change_rows(NarvikStatement *find, NarvikStatement *change,
 								Datum *values, const char *nulls, int how);
 
 /* store_write.c */
+extern void narvik_report_not_stored(void);
 extern bool narvik_clear_id(const unsigned char *id, TimestampTz now);
 extern void narvik_end_expired_identity(TimestampTz now);
 

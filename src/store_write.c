@@ -300,6 +300,15 @@ narvik_store_delete(const unsigned char *id)
 	return deleted;
 }
 
+/* A trigger can keep a row from being inserted, and another one in its place. */
+void
+narvik_report_not_stored(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
+			 errmsg("a trigger kept the session from being stored")));
+}
+
 /*
  * Delete the session with this id if it has expired.  False if it is there to
  * stay.
@@ -312,9 +321,10 @@ narvik_clear_id(const unsigned char *id, TimestampTz now)
 
 	if (!narvik_lock_session(id, LockTupleExclusive, false, &session))
 		return true;
-	if (!narvik_has_expired(&session.terms, now) ||
-		narvik_run_count(&delete_session, &value, NULL, NARVIK_NEWEST_STATE) == 0)
+	if (!narvik_has_expired(&session.terms, now))
 		return false;
+	if (narvik_run_count(&delete_session, &value, NULL, NARVIK_NEWEST_STATE) == 0)
+		narvik_report_not_stored();
 	narvik_identity_session_ended(id);
 	return true;
 }
