@@ -98,7 +98,7 @@ narvik_save_session(PG_FUNCTION_ARGS)
 													 &session.terms.lifetime);
 
 	narvik_check_user_exists(session.user_id);
-	if (!narvik_store_insert_if_new(&session))
+	if (narvik_store_put(&session, NARVIK_PUT_NEW) == NARVIK_PUT_NOTHING)
 		report_taken_id();
 	narvik_count(NARVIK_CREATED, 1);
 	PG_RETURN_VOID();

@@ -62,7 +62,6 @@ extern NarvikTouch narvik_store_delete_if_free(const NarvikSession *session);
 
 /* store_insert.c */
 extern void narvik_store_insert(const NarvikSession *session);
-extern bool narvik_store_insert_if_new(const NarvikSession *session);
 extern bool narvik_store_promote(const unsigned char *guest_id,
 								 NarvikSession *session);
 
