@@ -41,6 +41,7 @@ typedef enum
 
 extern bool narvik_store_find(const unsigned char *id, NarvikView view,
 							  bool with_data, NarvikSession *session);
+extern bool narvik_store_has_live(const unsigned char *id, TimestampTz now);
 extern bool narvik_slot_has_id(TupleTableSlot *slot, const unsigned char *id);
 extern void narvik_session_from_slot(TupleTableSlot *slot, const unsigned char *id,
 									 bool with_data, NarvikSession *session);
@@ -61,7 +62,6 @@ extern NarvikTouch narvik_store_delete_if_free(const NarvikSession *session);
 
 /* store_insert.c */
 extern void narvik_store_insert(const NarvikSession *session);
-extern bool narvik_store_insert_if_new(const NarvikSession *session);
 extern bool narvik_store_promote(const unsigned char *guest_id,
 								 NarvikSession *session);
 

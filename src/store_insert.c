@@ -123,6 +123,14 @@ make_room(const NarvikSession *newcomer, TimestampTz now)
 		narvik_end_expired_identity(now);
 }
 
+static void
+report_not_stored(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
+			 errmsg("a trigger kept the session from being stored")));
+}
+
 /* A session with an id of its own. */
 void
 narvik_store_insert(const NarvikSession *session)
@@ -133,7 +141,7 @@ narvik_store_insert(const NarvikSession *session)
 	narvik_lock_user(session->user_id);
 	session_values(session, values, nulls);
 	if (narvik_run_count(&insert_session, values, nulls, 0) != 1)
-		narvik_report_not_stored();
+		report_not_stored();
 	make_room(session, session->terms.created_at);
 }
 
@@ -174,34 +182,19 @@ insert_unless_taken_meanwhile(Insertion *insertion)
 	insertion->done = false;
 }
 
-/*
- * A session under an id that somebody chose.  False if there is a live one with
- * this id; an expired one gives way.
- */
-bool
-narvik_store_insert_if_new(const NarvikSession *session)
+/* False if the id is taken, even by one that has expired. */
+static bool
+insert_with_id(const NarvikSession *session)
 {
-	TimestampTz now = session->terms.created_at;
+	Insertion	insertion = {session, false};
 
-	narvik_lock_user(session->user_id);
-	for (int attempt = 0; attempt < INSERT_ATTEMPTS; attempt++)
-	{
-		Insertion	insertion = {session, false};
-
-		if (IsolationUsesXactSnapshot())
-			insert_unless_taken_meanwhile(&insertion);
-		else
-			insert_unless_taken(&insertion);
-		if (insertion.done)
-		{
-			make_room(session, now);
-			return true;
-		}
-		if (!narvik_clear_id(session->id, now))
-			return false;
-	}
-	narvik_report_not_stored();
-	return false;
+	if (IsolationUsesXactSnapshot())
+		insert_unless_taken_meanwhile(&insertion);
+	else
+		insert_unless_taken(&insertion);
+	if (insertion.done)
+		make_room(session, session->terms.created_at);
+	return insertion.done;
 }
 
 /* ---- what becomes of one that is there ----------------------------------- */
@@ -250,20 +243,11 @@ narvik_store_promote(const unsigned char *guest_id, NarvikSession *session)
 	return true;
 }
 
-static bool
-is_same_user(const text *a, const text *b)
-{
-	if (a == NULL || b == NULL)
-		return a == b;
-	return VARSIZE_ANY_EXHDR(a) == VARSIZE_ANY_EXHDR(b) &&
-		memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;
-}
-
 /* All but what the session was born with, its id, its age and its end, is new. */
 static bool
 replace(const NarvikSession *old, NarvikSession *session, TimestampTz now)
 {
-	bool		same_user = is_same_user(old->user_id, session->user_id);
+	bool		same_user = narvik_is_same_user(old->user_id, session->user_id);
 
 	session->terms.created_at = old->terms.created_at;
 	session->terms.ends_at = old->terms.ends_at;
@@ -279,26 +263,36 @@ replace(const NarvikSession *old, NarvikSession *session, TimestampTz now)
 
 /*
  * Store a session under an id that the client chose, over a live one or not, as
- * the mode says.
+ * the mode says; an expired one gives way.
  */
 NarvikPut
 narvik_store_put(NarvikSession *session, NarvikPutMode mode)
 {
 	TimestampTz now = session->terms.created_at;
+	NarvikUserLocks locks = narvik_lock_users_of_change(session->id, session->user_id);
 	NarvikSession old;
 
-	for (;;)
+	for (int attempt = 0; attempt < INSERT_ATTEMPTS; attempt++)
 	{
-		CHECK_FOR_INTERRUPTS();
-		narvik_lock_users_of_change(session->id, session->user_id);
 		if (mode != NARVIK_PUT_NEW &&
 			narvik_lock_live_session(session->id, LockTupleNoKeyExclusive, false, now, &old))
 			return replace(&old, session, now) ? NARVIK_PUT_REPLACED : NARVIK_PUT_NOTHING;
 		if (mode == NARVIK_PUT_EXISTING)
 			return NARVIK_PUT_NOTHING;
-		if (narvik_store_insert_if_new(session))
+		if (mode != NARVIK_PUT_NEW && !narvik_clear_id(session->id, now))
+			continue;
+		if (insert_with_id(session))
 			return NARVIK_PUT_INSERTED;
-		if (mode == NARVIK_PUT_NEW)
+
+		/*
+		 * Whoever was waited for may have stored it for a user who comes
+		 * first. No row is locked yet.
+		 */
+		narvik_unlock_users(&locks);
+		locks = narvik_lock_users_of_change(session->id, session->user_id);
+		if (mode == NARVIK_PUT_NEW && !narvik_clear_id(session->id, now))
 			return NARVIK_PUT_NOTHING;
 	}
+	report_not_stored();
+	return NARVIK_PUT_NOTHING;
 }

@@ -149,3 +149,13 @@ narvik_store_find(const unsigned char *id, NarvikView view,
 	table_close(rel, NoLock);
 	return found;
 }
+
+/* Whether there is a live session with this id, as committed now. */
+bool
+narvik_store_has_live(const unsigned char *id, TimestampTz now)
+{
+	NarvikSession session;
+
+	return narvik_store_find(id, NARVIK_LATEST, false, &session) &&
+		!narvik_has_expired(&session.terms, now);
+}

@@ -16,6 +16,7 @@
 #include "utils/builtins.h"
 
 #include "identity.h"
+#include "sql.h"
 #include "store.h"
 #include "store_lock.h"
 #include "store_run.h"
@@ -198,42 +199,52 @@ narvik_store_update_id(const unsigned char *old_id, const unsigned char *new_id,
 		set_id(session, new_id);
 }
 
+/* A session that is to be given an id. */
+typedef struct Renaming
+{
+	NarvikSession session;
+	const unsigned char *new_id;
+	bool		done;
+} Renaming;
+
+static void
+rename_session(void *arg)
+{
+	Renaming   *renaming = arg;
+
+	renaming->done = set_id(&renaming->session, renaming->new_id);
+}
+
 /*
  * Give a live session an id that the client chose, which may be taken, or about
  * to be: then whoever is doing so is waited for.
+ *
+ * The row that has the new id comes first.  Unless it has expired, the caller
+ * raises an error, so two that exchange their ids do not wait for each other.
  */
 NarvikIdChange
 narvik_store_change_id(const unsigned char *old_id, const unsigned char *new_id,
 					   TimestampTz now)
 {
-	MemoryContext context = CurrentMemoryContext;
-	NarvikSession session;
-	volatile NarvikIdChange change = NARVIK_ID_NO_SESSION;
+	Renaming	renaming = {.new_id = new_id};
+	bool		same = memcmp(old_id, new_id, NARVIK_ID_BYTES) == 0;
+	ErrorData  *error;
 
 	narvik_lock_new_id(new_id);
-	if (!narvik_lock_live_session(old_id, LockTupleNoKeyExclusive, false, now, &session))
-		return NARVIK_ID_NO_SESSION;
-	if (memcmp(old_id, new_id, NARVIK_ID_BYTES) == 0)
-		return NARVIK_ID_CHANGED;
-	if (!narvik_clear_id(new_id, now))
+	if (!same && narvik_store_has_live(old_id, now) && !narvik_clear_id(new_id, now))
 		return NARVIK_ID_TAKEN;
+	if (!narvik_lock_live_session(old_id, LockTupleNoKeyExclusive, false, now, &renaming.session))
+		return NARVIK_ID_NO_SESSION;
+	if (same)
+		return NARVIK_ID_CHANGED;
 
-	/* The caller raises an error instead, so no subtransaction is needed. */
-	PG_TRY();
-	{
-		if (set_id(&session, new_id))
-			change = NARVIK_ID_CHANGED;
-	}
-	PG_CATCH();
-	{
-		if (geterrcode() != ERRCODE_EXCLUSION_VIOLATION)
-			PG_RE_THROW();
-		MemoryContextSwitchTo(context);
-		FlushErrorState();
-		change = NARVIK_ID_TAKEN;
-	}
-	PG_END_TRY();
-	return change;
+	error = narvik_attempt(rename_session, &renaming);
+	if (error == NULL)
+		return renaming.done ? NARVIK_ID_CHANGED : NARVIK_ID_NO_SESSION;
+	if (error->sqlerrcode != ERRCODE_EXCLUSION_VIOLATION)
+		ReThrowError(error);
+	FreeErrorData(error);
+	return NARVIK_ID_TAKEN;
 }
 
 /* The top-level keys of a JSON object whose value is null, as text[]. */
@@ -300,18 +311,9 @@ narvik_store_delete(const unsigned char *id)
 	return deleted;
 }
 
-/* A trigger can keep a row from being inserted, and another one in its place. */
-void
-narvik_report_not_stored(void)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
-			 errmsg("a trigger kept the session from being stored")));
-}
-
 /*
- * Delete the session with this id if it has expired.  False if it is there to
- * stay.
+ * Delete the session with this id if it has expired.  False if there is a live
+ * one.
  */
 bool
 narvik_clear_id(const unsigned char *id, TimestampTz now)
@@ -324,7 +326,9 @@ narvik_clear_id(const unsigned char *id, TimestampTz now)
 	if (!narvik_has_expired(&session.terms, now))
 		return false;
 	if (narvik_run_count(&delete_session, &value, NULL, NARVIK_NEWEST_STATE) == 0)
-		narvik_report_not_stored();
+		ereport(ERROR,
+				(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
+				 errmsg("a trigger kept an expired session with this ID")));
 	narvik_identity_session_ended(id);
 	return true;
 }
