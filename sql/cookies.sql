@@ -201,6 +201,8 @@ SELECT length(narvik_read_cookie('a=b; narvik_session=' || repeat('x', 1000000) 
 SELECT narvik_read_cookie(repeat(';', 1000000));
 SELECT narvik_read_cookie(repeat('=', 1000000));
 SELECT narvik_read_cookie(repeat('narvik_session;', 70000));
+-- Over 1 MB it is none that a browser sent.
+SELECT n, narvik_read_cookie('narvik_session=tok;' || repeat(' ', n - 19)) FROM unnest('{1048576,1048577}'::int[]) n;
 
 -- Headers out of a table: short, compressed, out of line.
 CREATE TEMP TABLE headers (header text);

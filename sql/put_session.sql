@@ -48,6 +48,17 @@ SELECT user_id, created_at > '2001-01-01' AS anew FROM narvik_fetch_session(:'a'
 SELECT narvik_put_session(:'a', 'dora', '2001-01-01', '{}'), narvik_put_session(narvik_session_id('c'), 'dora', '2001-01-01', '{}');
 SELECT count(*) FROM narvik_validate_session('a');
 DELETE FROM narvik_sessions;
+-- An expired one that a trigger keeps in its place is an error, and not waited for.
+CREATE FUNCTION pg_temp.keep() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+CREATE TRIGGER keep BEFORE DELETE ON narvik_sessions FOR EACH ROW EXECUTE FUNCTION pg_temp.keep();
+SET statement_timeout = '10s';
+SELECT narvik_put_session(narvik_session_id('late'), 'dora', '2001-01-01', '{}');
+SELECT narvik_put_session(narvik_session_id('late'), 'dora', '2100-01-01', '{}');
+SELECT narvik_put_session(narvik_session_id('late'), 'dora', '2100-01-01', '{}', false);
+SELECT narvik_change_session_id(:'a', narvik_session_id('late')) FROM narvik_put_session(:'a', 'dora', '2100-01-01', '{}');
+RESET statement_timeout;
+DROP TRIGGER keep ON narvik_sessions;
+DELETE FROM narvik_sessions;
 
 -- Ages hold: the session's own, and everybody's.
 SELECT token, id FROM narvik_create_session('alice', max_age => '1 hour') \gset
@@ -138,3 +149,17 @@ SELECT call, pg_temp.answer(call) FROM unnest(ARRAY[
     'narvik_put_session(repeat(''0'', 64), ''a'', ''2100-01-01'', NULL)', 'narvik_put_session(repeat(''0'', 64), ''a'', ''2100-01-01'', ''[]'')',
     'narvik_change_session_id(repeat(''0'', 64), ''x'')', 'narvik_change_session_id(repeat(''0'', 64), NULL)']) call;
 SELECT count(*) FROM narvik_sessions;
+
+-- an expired row that a trigger keeps in its place is an error, not a search without end
+CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+CREATE TRIGGER keep BEFORE DELETE ON narvik_sessions FOR EACH ROW EXECUTE FUNCTION keep();
+SELECT narvik_put_session(narvik_session_id('kept'), 'alice', now() - interval '1 hour', '{}');
+SET statement_timeout = '10s';
+SELECT narvik_put_session(narvik_session_id('kept'), 'alice', now() + interval '1 hour', '{}');
+SELECT narvik_put_session(narvik_session_id('kept'), 'alice', now() + interval '1 hour', '{}', false);
+SELECT narvik_save_session(narvik_session_id('kept'), 'alice', now() + interval '1 hour');
+SELECT narvik_put_session(narvik_session_id('other'), 'alice', now() + interval '1 hour', '{}');
+SELECT narvik_change_session_id(narvik_session_id('other'), narvik_session_id('kept'));
+RESET statement_timeout;
+DROP TRIGGER keep ON narvik_sessions;
+DROP FUNCTION keep();

@@ -46,6 +46,10 @@ RESET narvik.cookie_name;
 SELECT count(r.id) FROM unnest(ARRAY['', ';', '=', 'narvik_session', 'narvik_session=', 'narvik_session="', 'narvik_session=""', 'narvik_session=a b', 'narvik_session=é',
     'narvik_session=' || repeat('x', 1025), repeat('narvik_session=x;', 10000), E'narvik_session=\x01', '''; --']) h, narvik_authenticate_cookie(h) r;
 SELECT count(r.id) FROM unnest('{"\\x","\\x00","\\x6e617276696b5f73657373696f6e3dff","\\x6e617276696b5f73657373696f6e3d00"}'::bytea[]) h, narvik_authenticate_cookie(h) r;
+-- One of more than 1 MB is not looked at, in text or octets.
+SELECT n, t.user_id AS text, b.user_id AS octets FROM unnest('{1048576,1048577}'::int[]) n
+CROSS JOIN LATERAL (SELECT 'narvik_session=alice;' || repeat(' ', n - 21)) h (text)
+LEFT JOIN narvik_authenticate_cookie(h.text) t ON true LEFT JOIN narvik_authenticate_cookie(h.text::bytea) b ON true ORDER BY n;
 
 -- Extended: set the cookie for as long as the session lives now, or as the settings
 -- say.  This one's own lifetime is an hour.

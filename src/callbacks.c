@@ -98,7 +98,7 @@ narvik_save_session(PG_FUNCTION_ARGS)
 													 &session.terms.lifetime);
 
 	narvik_check_user_exists(session.user_id);
-	if (!narvik_store_insert_if_new(&session))
+	if (narvik_store_put(&session, NARVIK_PUT_NEW) == NARVIK_PUT_NOTHING)
 		report_taken_id();
 	narvik_count(NARVIK_CREATED, 1);
 	PG_RETURN_VOID();
@@ -145,17 +145,6 @@ narvik_update_session_expiry(PG_FUNCTION_ARGS)
 
 /* ---- what the stores of web frameworks do -------------------------------- */
 
-/* Whether a put in this mode would store anything, as committed now. */
-static bool
-would_put(const unsigned char *id, NarvikPutMode mode, TimestampTz now)
-{
-	NarvikSession session;
-	bool		live = narvik_store_find(id, NARVIK_LATEST, NARVIK_NO_DATA, &session) &&
-		!narvik_has_expired(&session.terms, now);
-
-	return mode == NARVIK_PUT_ANY || live == (mode == NARVIK_PUT_EXISTING);
-}
-
 /*
  * A user who is gone is an error only where a session of theirs would be stored:
  * where they were deleted meanwhile, their session was as well.
@@ -165,7 +154,8 @@ may_put(const NarvikSession *session, NarvikPutMode mode)
 {
 	if (session->user_id == NULL || narvik_user_exists(session->user_id))
 		return true;
-	if (!would_put(session->id, mode, session->terms.created_at))
+	if (mode != NARVIK_PUT_ANY &&
+		narvik_store_has_live(session->id, session->terms.created_at) != (mode == NARVIK_PUT_EXISTING))
 		return false;
 	narvik_check_user_exists(session->user_id);
 	return true;

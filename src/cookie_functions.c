@@ -16,6 +16,7 @@
 #include "postgres.h"
 #include "compat.h"
 
+#include "access/detoast.h"
 #include "access/xact.h"
 #include "fmgr.h"
 #include "utils/builtins.h"
@@ -28,6 +29,9 @@
 
 #define AS_LONG_AS_SESSION	(-1)
 #define UNTIL_CLOSED		0
+
+/* More than browsers send: they keep 180 cookies for a site, of 4 kB each. */
+#define MAX_HEADER_BYTES	(1024 * 1024)
 
 PG_FUNCTION_INFO_V1(narvik_cookie_name);
 PG_FUNCTION_INFO_V1(narvik_create_cookie);
@@ -304,6 +308,24 @@ narvik_session_cookie_name(void)
 	return cookie_name;
 }
 
+/*
+ * A Cookie header in an argument, text or bytea.  False if it is null, or so long
+ * that no browser sent it: nobody should be able to make us copy 1 GB.
+ */
+bool
+narvik_cookie_header_arg(FunctionCallInfo fcinfo, int argno, const char **header, size_t *len)
+{
+	struct varlena *arg;
+
+	if (PG_ARGISNULL(argno) ||
+		toast_raw_datum_size(PG_GETARG_DATUM(argno)) > VARHDRSZ + MAX_HEADER_BYTES)
+		return false;
+	arg = PG_GETARG_VARLENA_PP(argno);
+	*header = VARDATA_ANY(arg);
+	*len = VARSIZE_ANY_EXHDR(arg);
+	return true;
+}
+
 /* ---- SQL functions ------------------------------------------------------ */
 
 /*
@@ -367,12 +389,13 @@ narvik_create_blank_cookie(PG_FUNCTION_ARGS)
 Datum
 narvik_read_cookie(PG_FUNCTION_ARGS)
 {
-	text	   *header = PG_GETARG_TEXT_PP(0);
+	const char *header;
+	size_t		len;
 	const char *value;
 	size_t		value_len;
 
-	if (!narvik_find_cookie(VARDATA_ANY(header), VARSIZE_ANY_EXHDR(header),
-							cookie_name, &value, &value_len))
+	if (!narvik_cookie_header_arg(fcinfo, 0, &header, &len) ||
+		!narvik_find_cookie(header, len, cookie_name, &value, &value_len))
 		PG_RETURN_NULL();
 
 	PG_RETURN_TEXT_P(cstring_to_text_with_len(value, (int) value_len));

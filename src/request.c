@@ -80,7 +80,7 @@ try_cookies(const char *header, size_t len, NarvikSession *session, text **token
  *
  * Validates the session cookie as narvik_validate_session() does and makes its
  * session this transaction's identity.  No row, and nobody, if none is valid, or
- * for NULL; never an error because of the header.
+ * for NULL or more than 1 MB; never an error because of the header.
  *
  * If the session was extended, set_cookie is what to send; invalid_parameter_value
  * if a browser would ignore it for its settings.
@@ -93,13 +93,11 @@ narvik_authenticate_cookie(PG_FUNCTION_ARGS)
 	text	   *token = NULL;
 	text	   *set_cookie = NULL;
 	NarvikIdentity identity;
+	const char *header;
+	size_t		len;
 
-	if (!PG_ARGISNULL(0))
-	{
-		struct varlena *header = PG_GETARG_VARLENA_PP(0);
-
-		verdict = try_cookies(VARDATA_ANY(header), VARSIZE_ANY_EXHDR(header), &session, &token);
-	}
+	if (narvik_cookie_header_arg(fcinfo, 0, &header, &len))
+		verdict = try_cookies(header, len, &session, &token);
 	narvik_count_validation(verdict);
 	if (!narvik_is_valid(verdict))
 	{

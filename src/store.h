@@ -65,6 +65,7 @@ typedef enum
 
 extern bool narvik_store_find(const unsigned char *id, NarvikView view,
 							  NarvikDataPart data, NarvikSession *session);
+extern bool narvik_store_has_live(const unsigned char *id, TimestampTz now);
 extern bool narvik_store_find_replaced(const unsigned char *id,
 									   unsigned char *present_id,
 									   TimestampTz *replaced_at);
@@ -90,7 +91,6 @@ extern NarvikTouch narvik_store_delete_if_free(const NarvikSession *session,
 
 /* store_insert.c */
 extern void narvik_store_insert(const NarvikSession *session);
-extern bool narvik_store_insert_if_new(const NarvikSession *session);
 extern bool narvik_store_promote(const unsigned char *guest_id,
 								 NarvikSession *session);
 

@@ -52,7 +52,7 @@ static NarvikStatement insert_session_if_new = {
 static NarvikStatement update_session = {
 	.text = "UPDATE ONLY %s SET id = $1, user_id = $2, created_at = $3, expires_at = $4,"
 	" ends_at = $5, authenticated_at = $6, lifetime = $7, sliding = $8, data = $9,"
-	" purge_hour = $10 WHERE ctid = $11",
+	" purge_hour = $10, replaced_ids = NULL, replaced_at = NULL WHERE ctid = $11",
 	.nparams = 11,
 	.params = {SESSION_TYPES, TIDOID},
 	.cursor_options = CURSOR_OPT_GENERIC_PLAN
@@ -212,35 +212,22 @@ insert_unless_taken_meanwhile(Insertion *insertion)
 	insertion->done = false;
 }
 
-/*
- * A session under an id that somebody chose.  False if there is a live one with
- * this id; an expired one gives way.
- */
-bool
-narvik_store_insert_if_new(const NarvikSession *session)
+/* False if the id is taken, even by one that has expired. */
+static bool
+insert_with_id(const NarvikSession *session)
 {
-	TimestampTz now = session->terms.created_at;
+	Insertion	insertion = {session, false};
 
-	narvik_lock_user(session->user_id);
-	for (int attempt = 0; attempt < INSERT_ATTEMPTS; attempt++)
+	if (IsolationUsesXactSnapshot())
+		insert_unless_taken_meanwhile(&insertion);
+	else
+		insert_unless_taken(&insertion);
+	if (insertion.done)
 	{
-		Insertion	insertion = {session, false};
-
-		if (IsolationUsesXactSnapshot())
-			insert_unless_taken_meanwhile(&insertion);
-		else
-			insert_unless_taken(&insertion);
-		if (insertion.done)
-		{
-			note_created(session);
-			make_room(session, now);
-			return true;
-		}
-		if (!narvik_clear_id(session->id, now))
-			return false;
+		note_created(session);
+		make_room(session, session->terms.created_at);
 	}
-	report_not_stored();
-	return false;
+	return insertion.done;
 }
 
 /* ---- what becomes of one that is there ----------------------------------- */
@@ -294,15 +281,6 @@ narvik_store_promote(const unsigned char *guest_id, NarvikSession *session)
 	return true;
 }
 
-static bool
-is_same_user(const text *a, const text *b)
-{
-	if (a == NULL || b == NULL)
-		return a == b;
-	return VARSIZE_ANY_EXHDR(a) == VARSIZE_ANY_EXHDR(b) &&
-		memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;
-}
-
 /* A guest who becomes a user is promoted; a user's session ends. */
 static void
 note_change_of_user(const NarvikSession *old, const NarvikSession *session)
@@ -320,7 +298,7 @@ note_change_of_user(const NarvikSession *old, const NarvikSession *session)
 static bool
 replace(const NarvikSession *old, NarvikSession *session, TimestampTz now)
 {
-	bool		same_user = is_same_user(old->user_id, session->user_id);
+	bool		same_user = narvik_is_same_user(old->user_id, session->user_id);
 
 	session->terms.created_at = old->terms.created_at;
 	session->terms.ends_at = old->terms.ends_at;
@@ -339,26 +317,36 @@ replace(const NarvikSession *old, NarvikSession *session, TimestampTz now)
 
 /*
  * Store a session under an id that the client chose, over a live one or not, as
- * the mode says.
+ * the mode says; an expired one gives way.
  */
 NarvikPut
 narvik_store_put(NarvikSession *session, NarvikPutMode mode)
 {
 	TimestampTz now = session->terms.created_at;
+	NarvikUserLocks locks = narvik_lock_users_of_change(session->id, session->user_id);
 	NarvikSession old;
 
-	for (;;)
+	for (int attempt = 0; attempt < INSERT_ATTEMPTS; attempt++)
 	{
-		CHECK_FOR_INTERRUPTS();
-		narvik_lock_users_of_change(session->id, session->user_id);
 		if (mode != NARVIK_PUT_NEW &&
 			narvik_lock_live_session(session->id, LockTupleNoKeyExclusive, NARVIK_WHOLE_DATA, now, &old))
 			return replace(&old, session, now) ? NARVIK_PUT_REPLACED : NARVIK_PUT_NOTHING;
 		if (mode == NARVIK_PUT_EXISTING)
 			return NARVIK_PUT_NOTHING;
-		if (narvik_store_insert_if_new(session))
+		if (mode != NARVIK_PUT_NEW && !narvik_clear_id(session->id, now))
+			continue;
+		if (insert_with_id(session))
 			return NARVIK_PUT_INSERTED;
-		if (mode == NARVIK_PUT_NEW)
+
+		/*
+		 * Whoever was waited for may have stored it for a user who comes
+		 * first. No row is locked yet.
+		 */
+		narvik_unlock_users(&locks);
+		locks = narvik_lock_users_of_change(session->id, session->user_id);
+		if (mode == NARVIK_PUT_NEW && !narvik_clear_id(session->id, now))
 			return NARVIK_PUT_NOTHING;
 	}
+	report_not_stored();
+	return NARVIK_PUT_NOTHING;
 }

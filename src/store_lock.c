@@ -77,28 +77,75 @@ narvik_lock_user(const text *user_id)
 	(void) LockAcquire(&tag, ExclusiveLock, false, false);
 }
 
-/*
- * The user whose session this is, and another one who is about to get it: in an
- * order that is the same for all, or two that exchange sessions would wait for
- * each other.
- */
-void
-narvik_lock_users_of_change(const unsigned char *id, const text *user_id)
+/* As committed now; NULL if it is a guest's, or not there. */
+static const text *
+owner_of(const unsigned char *id)
 {
 	NarvikSession session;
-	LOCKTAG		mine;
-	LOCKTAG		other;
 
-	if (narvik_max_sessions_per_user == 0 || user_id == NULL)
-		return;
-	if (narvik_store_find(id, NARVIK_LATEST, false, &session) && session.user_id != NULL)
+	return narvik_store_find(id, NARVIK_LATEST, false, &session) ? session.user_id : NULL;
+}
+
+bool
+narvik_is_same_user(const text *a, const text *b)
+{
+	if (a == NULL || b == NULL)
+		return a == b;
+	return VARSIZE_ANY_EXHDR(a) == VARSIZE_ANY_EXHDR(b) &&
+		memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;
+}
+
+static int
+compare_tags(const void *a, const void *b)
+{
+	uint32		field_a = ((const LOCKTAG *) a)->locktag_field3;
+	uint32		field_b = ((const LOCKTAG *) b)->locktag_field3;
+
+	return field_a < field_b ? -1 : field_a > field_b;
+}
+
+/*
+ * The user whose session this is, and another one who is about to get it, or
+ * NULL: in an order that is the same for all, or two that exchange sessions would
+ * wait for each other.  If the session gets another user meanwhile, all over
+ * again.  What the transaction had before is not in the result.
+ */
+NarvikUserLocks
+narvik_lock_users_of_change(const unsigned char *id, const text *user_id)
+{
+	NarvikUserLocks locks = {0};
+
+	while (narvik_max_sessions_per_user > 0)
 	{
-		set_user_locktag(&mine, user_id);
-		set_user_locktag(&other, session.user_id);
-		if (other.locktag_field3 < mine.locktag_field3)
-			narvik_lock_user(session.user_id);
+		const text *owner = owner_of(id);
+		LOCKTAG		tags[2];
+		int			n = 0;
+
+		CHECK_FOR_INTERRUPTS();
+		if (owner != NULL)
+			set_user_locktag(&tags[n++], owner);
+		if (user_id != NULL)
+			set_user_locktag(&tags[n++], user_id);
+		qsort(tags, n, sizeof(LOCKTAG), compare_tags);
+		for (int i = 0; i < n; i++)
+		{
+			if (LockAcquire(&tags[i], ExclusiveLock, false, false) == LOCKACQUIRE_OK)
+				locks.tags[locks.n++] = tags[i];
+			else
+				(void) LockRelease(&tags[i], ExclusiveLock, false);
+		}
+		if (narvik_is_same_user(owner_of(id), owner))
+			break;
+		narvik_unlock_users(&locks);
 	}
-	narvik_lock_user(user_id);
+	return locks;
+}
+
+void
+narvik_unlock_users(NarvikUserLocks *locks)
+{
+	while (locks->n > 0)
+		(void) LockRelease(&locks->tags[--locks->n], ExclusiveLock, false);
 }
 
 /* False if somebody else has it. */
@@ -183,12 +230,14 @@ narvik_lock_session(const unsigned char *id, LockTupleMode mode, NarvikDataPart 
 	TupleTableSlot *slot = table_slot_create(rel, NULL);
 	bool		locked = false;
 
-	while (!locked && narvik_store_find(id, NARVIK_LATEST, false, session))
+	while (!locked)
 	{
 		TM_Result	result;
 
 		CHECK_FOR_INTERRUPTS();
-		narvik_lock_user(session->user_id);
+		(void) narvik_lock_users_of_change(id, NULL);
+		if (!narvik_store_find(id, NARVIK_LATEST, false, session))
+			break;
 		result = lock_row(rel, &session->tid, mode, slot);
 		/* Changed by the very command that called: not ours to change again. */
 		if (result == TM_SelfModified || result == TM_Invisible)

@@ -7,6 +7,7 @@
 
 #include "access/tableam.h"
 #include "catalog/pg_type_d.h"
+#include "storage/lock.h"
 
 #include "store.h"
 #include "store_run.h"
@@ -34,8 +35,18 @@ narvik_id_datum(const unsigned char *id)
 }
 
 /* store_lock.c */
+
+/* Of users: those that the transaction has only since it took these. */
+typedef struct NarvikUserLocks
+{
+	LOCKTAG		tags[2];
+	int			n;
+} NarvikUserLocks;
+
 extern void narvik_lock_user(const text *user_id);
-extern void narvik_lock_users_of_change(const unsigned char *id, const text *user_id);
+extern bool narvik_is_same_user(const text *a, const text *b);
+extern NarvikUserLocks narvik_lock_users_of_change(const unsigned char *id, const text *user_id);
+extern void narvik_unlock_users(NarvikUserLocks *locks);
 extern bool narvik_lock_user_if_free(const text *user_id);
 extern void narvik_lock_new_id(const unsigned char *id);
 extern bool narvik_lock_session(const unsigned char *id, LockTupleMode mode,

@@ -157,6 +157,16 @@ narvik_store_find(const unsigned char *id, NarvikView view,
 	return found;
 }
 
+/* Whether there is a live session with this id, as committed now. */
+bool
+narvik_store_has_live(const unsigned char *id, TimestampTz now)
+{
+	NarvikSession session;
+
+	return narvik_store_find(id, NARVIK_LATEST, NARVIK_NO_DATA, &session) &&
+		!narvik_has_expired(&session.terms, now);
+}
+
 /* ---- by an id that rotation replaced ------------------------------------- */
 
 static NarvikStatement find_replaced = {

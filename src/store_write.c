@@ -17,6 +17,7 @@
 
 #include "events.h"
 #include "identity.h"
+#include "sql.h"
 #include "store.h"
 #include "store_lock.h"
 #include "store_run.h"
@@ -29,25 +30,21 @@ static NarvikStatement update_expiry = {
 };
 
 static NarvikStatement update_id = {
-	.text = "UPDATE ONLY %s SET id = $2 WHERE ctid = $1",
+	.text = "UPDATE ONLY %s SET id = $2, replaced_ids = NULL, replaced_at = NULL WHERE ctid = $1",
 	.nparams = 2,
 	.params = {TIDOID, BYTEAOID},
 	.cursor_options = CURSOR_OPT_GENERIC_PLAN
 };
 
 /*
- * A new id for a token that rotation made.  The ones it replaced are kept if $3,
- * the newest first, and not for ever: the row must not grow without end.
+ * The ids that it replaced are kept if $3, the newest first, and not for ever:
+ * the row must not grow without end.
  */
-#define ROTATE \
-	"UPDATE ONLY %s SET id = $2," \
-	" replaced_ids = CASE WHEN $3 THEN (pg_catalog.array_prepend(id, replaced_ids))[1:16]" \
-	" ELSE replaced_ids END," \
-	" replaced_at = CASE WHEN $3 THEN (pg_catalog.array_prepend($4, replaced_at))[1:16]" \
-	" ELSE replaced_at END"
-
 static NarvikStatement rotate = {
-	.text = ROTATE " WHERE ctid = $1",
+	.text = "UPDATE ONLY %s SET id = $2,"
+	" replaced_ids = CASE WHEN $3 THEN (pg_catalog.array_prepend(id, replaced_ids))[1:16] END,"
+	" replaced_at = CASE WHEN $3 THEN (pg_catalog.array_prepend($4, replaced_at))[1:16] END"
+	" WHERE ctid = $1",
 	.nparams = 4,
 	.params = {TIDOID, BYTEAOID, BOOLOID, TIMESTAMPTZOID},
 	.cursor_options = CURSOR_OPT_GENERIC_PLAN
@@ -55,10 +52,12 @@ static NarvikStatement rotate = {
 
 #define PATCH(patch, null_keys) "data = (data || " patch ") - " null_keys
 
+/* No token of before gets the rights that a password gives. */
 static NarvikStatement reauthenticate = {
-	.text = ROTATE ", authenticated_at = $4, " PATCH("$5", "$6") " WHERE ctid = $1 RETURNING data",
-	.nparams = 6,
-	.params = {TIDOID, BYTEAOID, BOOLOID, TIMESTAMPTZOID, JSONBOID, TEXTARRAYOID},
+	.text = "UPDATE ONLY %s SET id = $2, authenticated_at = $3, " PATCH("$4", "$5")
+	", replaced_ids = NULL, replaced_at = NULL WHERE ctid = $1 RETURNING data",
+	.nparams = 5,
+	.params = {TIDOID, BYTEAOID, TIMESTAMPTZOID, JSONBOID, TEXTARRAYOID},
 	.ncolumns = 1,
 	.columns = {JSONBOID},
 	.cursor_options = CURSOR_OPT_GENERIC_PLAN
@@ -217,42 +216,53 @@ set_id(NarvikSession *session, const unsigned char *new_id)
 	return true;
 }
 
+/* A session that is to be given an id. */
+typedef struct Renaming
+{
+	NarvikSession session;
+	const unsigned char *new_id;
+	bool		done;
+} Renaming;
+
+static void
+rename_session(void *arg)
+{
+	Renaming   *renaming = arg;
+
+	renaming->done = set_id(&renaming->session, renaming->new_id);
+}
+
 /*
  * Give a live session an id that the client chose, which may be taken, or about
  * to be: then whoever is doing so is waited for.
+ *
+ * The row that has the new id comes first.  Unless it has expired, the caller
+ * raises an error, so two that exchange their ids do not wait for each other.
  */
 NarvikIdChange
 narvik_store_change_id(const unsigned char *old_id, const unsigned char *new_id,
 					   TimestampTz now)
 {
-	MemoryContext context = CurrentMemoryContext;
-	NarvikSession session;
-	volatile NarvikIdChange change = NARVIK_ID_NO_SESSION;
+	Renaming	renaming = {.new_id = new_id};
+	bool		same = memcmp(old_id, new_id, NARVIK_ID_BYTES) == 0;
+	ErrorData  *error;
 
 	narvik_lock_new_id(new_id);
-	if (!narvik_lock_live_session(old_id, LockTupleNoKeyExclusive, NARVIK_WHOLE_DATA, now, &session))
-		return NARVIK_ID_NO_SESSION;
-	if (memcmp(old_id, new_id, NARVIK_ID_BYTES) == 0)
-		return NARVIK_ID_CHANGED;
-	if (!narvik_clear_id(new_id, now))
+	if (!same && narvik_store_has_live(old_id, now) && !narvik_clear_id(new_id, now))
 		return NARVIK_ID_TAKEN;
+	if (!narvik_lock_live_session(old_id, LockTupleNoKeyExclusive, NARVIK_WHOLE_DATA, now,
+								  &renaming.session))
+		return NARVIK_ID_NO_SESSION;
+	if (same)
+		return NARVIK_ID_CHANGED;
 
-	/* The caller raises an error instead, so no subtransaction is needed. */
-	PG_TRY();
-	{
-		if (set_id(&session, new_id))
-			change = NARVIK_ID_CHANGED;
-	}
-	PG_CATCH();
-	{
-		if (geterrcode() != ERRCODE_EXCLUSION_VIOLATION)
-			PG_RE_THROW();
-		MemoryContextSwitchTo(context);
-		FlushErrorState();
-		change = NARVIK_ID_TAKEN;
-	}
-	PG_END_TRY();
-	return change;
+	error = narvik_attempt(rename_session, &renaming);
+	if (error == NULL)
+		return renaming.done ? NARVIK_ID_CHANGED : NARVIK_ID_NO_SESSION;
+	if (error->sqlerrcode != ERRCODE_EXCLUSION_VIOLATION)
+		ReThrowError(error);
+	FreeErrorData(error);
+	return NARVIK_ID_TAKEN;
 }
 
 /* The top-level keys of a JSON object whose value is null, as text[]. */
@@ -312,7 +322,7 @@ bool
 narvik_store_reauthenticate(const unsigned char *old_id, const unsigned char *new_id,
 							Jsonb *patch, TimestampTz now, NarvikSession *session)
 {
-	Datum		values[6];
+	Datum		values[5];
 	NarvikRun	run;
 	NarvikIdentity identity;
 
@@ -321,10 +331,9 @@ narvik_store_reauthenticate(const unsigned char *old_id, const unsigned char *ne
 		return false;
 	values[0] = PointerGetDatum(&session->tid);
 	values[1] = narvik_id_datum(new_id);
-	values[2] = BoolGetDatum(narvik_remembers_replaced());
-	values[3] = TimestampTzGetDatum(now);
-	values[4] = JsonbPGetDatum(patch);
-	values[5] = null_keys(patch);
+	values[2] = TimestampTzGetDatum(now);
+	values[3] = JsonbPGetDatum(patch);
+	values[4] = null_keys(patch);
 	narvik_run_begin(&run, &reauthenticate, values, NULL, NARVIK_NEWEST_STATE);
 	if (SPI_processed > 0)
 		session->data = DatumGetJsonbP(narvik_run_column_copy(&run, 0, 1));
@@ -382,8 +391,8 @@ narvik_store_delete(const unsigned char *id, const char *reason)
 }
 
 /*
- * Delete the session with this id if it has expired.  False if it is there to
- * stay.
+ * Delete the session with this id if it has expired.  False if there is a live
+ * one.
  */
 bool
 narvik_clear_id(const unsigned char *id, TimestampTz now)
@@ -393,9 +402,12 @@ narvik_clear_id(const unsigned char *id, TimestampTz now)
 
 	if (!narvik_lock_session(id, LockTupleExclusive, NARVIK_NO_DATA, &session))
 		return true;
-	if (!narvik_has_expired(&session.terms, now) ||
-		narvik_run_ending(&delete_session, &value, NULL, NARVIK_NEWEST_STATE, NARVIK_TIMED_OUT) == 0)
+	if (!narvik_has_expired(&session.terms, now))
 		return false;
+	if (narvik_run_ending(&delete_session, &value, NULL, NARVIK_NEWEST_STATE, NARVIK_TIMED_OUT) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
+				 errmsg("a trigger kept an expired session with this ID")));
 	narvik_identity_session_ended(id);
 	return true;
 }

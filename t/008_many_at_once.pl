@@ -18,11 +18,21 @@ $node->safe_psql(
 	CREATE TABLE saves (id int, sqlstate text);
 	CREATE TABLE rotations (n int, token text);
 	CREATE TABLE keys (key text);
+	CREATE TABLE puts (n int, done boolean);
+	CREATE TABLE gone (n int);
+	CREATE TABLE promotions (n int, cart boolean, token text);
 	CREATE FUNCTION try_save(n int) RETURNS text LANGUAGE plpgsql AS $$
 	BEGIN
 		PERFORM narvik_save_session(narvik_session_id('save' || n), 'u', now() + interval '1 day');
 		RETURN '00000';
 	EXCEPTION WHEN OTHERS THEN RETURN SQLSTATE;
+	END $$;
+	CREATE FUNCTION put(name text, who text, existing boolean) RETURNS boolean LANGUAGE sql AS $$
+		SELECT narvik_put_session(narvik_session_id(name), who, now() + interval '10 days', '{"cart": 1}', existing) $$;
+	CREATE FUNCTION try_change(old text, new text) RETURNS boolean LANGUAGE plpgsql AS $$
+	BEGIN
+		RETURN narvik_change_session_id(narvik_session_id(old), narvik_session_id(new));
+	EXCEPTION WHEN unique_violation THEN RETURN NULL;
 	END $$;
 });
 
@@ -162,6 +172,96 @@ is( $node->safe_psql(
 		FROM narvik_fetch_session(narvik_session_id('shared')) AS f, jsonb_object_keys(f.data) AS k}),
 	't',
 	'no key was lost and none made up');
+
+# -- one id put by all
+
+my $put_new = q{INSERT INTO puts VALUES (:n, put('put' || :n, 'u' || :client_id, false))};
+run_clients(
+	'putting',
+	'--transactions=300',
+	'008_put_new@2' => "\\set n random(1, 300)\n$put_new;",
+	'008_put_new_rr@1' => "\\set n random(1, 300)\nBEGIN ISOLATION LEVEL REPEATABLE READ;\nSELECT count(*) FROM puts;\n$put_new;\nCOMMIT;");
+is( $node->safe_psql(
+		'postgres', q{
+		SELECT count(*) FROM (SELECT FROM puts GROUP BY n HAVING count(*) FILTER (WHERE done) <> 1) AS wrong}),
+	'0',
+	'each id was put once as a new one');
+is( $node->safe_psql('postgres', q{SELECT count(DISTINCT n) - count(DISTINCT f.id) FROM puts LEFT JOIN narvik_fetch_session(narvik_session_id('put' || n)) AS f ON true}),
+	'0', 'and none is lost');
+run_clients(
+	'putting anew',
+	'--transactions=200',
+	'008_put@2' => q{
+	\set n random(1, 10)
+	SELECT 1 / put('again' || :n, 'u' || :client_id, NULL)::int;
+	},
+	'008_put_rr@2' => q{
+	\set n random(1, 10)
+	BEGIN ISOLATION LEVEL REPEATABLE READ;
+	SELECT count(*) FROM puts;
+	SELECT 1 / put('again' || :n, 'u' || :client_id, NULL)::int;
+	COMMIT;
+	},
+	'008_out@1' => q{
+	\set n random(1, 10)
+	SELECT narvik_invalidate_session(narvik_session_id('again' || :n));
+	});
+
+# -- what is logged out stays it
+
+$node->safe_psql('postgres', q{SELECT put('out' || n, 'u', NULL) FROM generate_series(1, 400) AS n; TRUNCATE puts});
+my $put_existing = "INSERT INTO puts VALUES (:n, put('out' || :n, 'u', true))";
+run_clients(
+	'saving after a request',
+	'--transactions=200 --max-tries=100',
+	'008_log_out@2' => q{
+	\set n random(1, 200)
+	BEGIN;
+	SELECT narvik_invalidate_session(narvik_session_id('out' || :n));
+	INSERT INTO gone VALUES (:n);
+	COMMIT;
+	},
+	map {
+		("008_existing_$_\@1" =>
+			  "\\set n random(1, 400)\nBEGIN ISOLATION LEVEL @{[ s/_/ /r ]};\nSELECT count(*) FROM puts;\n$put_existing;\nCOMMIT;")
+	} 'read_committed', 'repeatable_read', 'serializable');
+is($node->safe_psql('postgres', q{SELECT count(*) FROM gone, narvik_fetch_session(narvik_session_id('out' || n))}),
+	'0', 'nothing that was logged out is back');
+is($node->safe_psql('postgres', q{SELECT count(*) FROM generate_series(201, 400) AS n, narvik_fetch_session(narvik_session_id('out' || n))}),
+	'200', 'and nobody else is gone');
+is($node->safe_psql('postgres', q{SELECT DISTINCT done FROM puts WHERE n <= 200 ORDER BY 1}),
+	"f\nt", 'though both came first');
+
+# -- one guest promoted by all
+
+$node->safe_psql('postgres', q{SELECT put('guest' || n, NULL, NULL) FROM generate_series(1, 100) AS n});
+my $promote = q{INSERT INTO promotions SELECT :n, data ? 'cart', token FROM narvik_promote_session('guest' || :n, 'u' || :client_id)};
+run_clients(
+	'promotion',
+	'--transactions=200',
+	'008_promote@2' => "\\set n random(1, 100)\n$promote;",
+	'008_promote_rr@1' => "\\set n random(1, 100)\nBEGIN ISOLATION LEVEL REPEATABLE READ;\nSELECT count(*) FROM puts;\n$promote;\nCOMMIT;");
+is($node->safe_psql('postgres', 'SELECT count(*), count(DISTINCT n) FROM promotions WHERE cart'),
+	'100|100', q{each guest's data went to one log-in});
+is($node->safe_psql('postgres', 'SELECT count(*) FROM promotions AS p WHERE NOT EXISTS (SELECT FROM narvik_validate_session(p.token))'),
+	'0', 'everybody is logged in');
+is($node->safe_psql('postgres', q{SELECT count(*) FROM generate_series(1, 100) AS n, narvik_validate_session('guest' || n)}),
+	'0', q{and no guest's token is});
+
+# -- ids changed for each other
+
+$node->safe_psql('postgres', q{SELECT put('id' || n, 'owner' || n, NULL) FROM generate_series(1, 4) AS n});
+run_clients(
+	'changing ids',
+	'--transactions=400',
+	'008_change@1' => q{
+	\set old random(1, 6)
+	\set new random(1, 6)
+	SELECT try_change('id' || :old, 'id' || :new);
+	});
+is($node->safe_psql('postgres', q{SELECT string_agg(f.user_id, ' ' ORDER BY f.user_id) FROM generate_series(1, 6) AS n, narvik_fetch_session(narvik_session_id('id' || n)) AS f}),
+	'owner1 owner2 owner3 owner4', 'each session has one of the ids');
+
 # -- one user logging in everywhere
 
 $node->safe_psql('postgres', 'ALTER DATABASE postgres SET narvik.max_sessions_per_user = 3');
@@ -181,7 +281,25 @@ run_clients(
 is( $node->safe_psql('postgres', q{SELECT count(*) FROM narvik_sessions WHERE user_id = 'busy'}),
 	'3', 'the limit was kept');
 
-ok( !$node->log_contains('deadlock detected|could not serialize|terminated by signal'),
+# -- ids put for one user and another, with a limit
+
+run_clients(
+	'changing users',
+	'--transactions=200',
+	'008_put_limited@2' => q{
+	\set n random(1, 4)
+	\set u random(1, 3)
+	SELECT put('shared' || :n, 'sharer' || :u, NULL);
+	},
+	'008_save_limited@1' => q{
+	\set n random(1, 4)
+	\set u random(1, 3)
+	SELECT narvik_put_session(narvik_session_id('shared' || :n), 'sharer' || :u, now() - interval '1 second', '{}');
+	});
+is($node->safe_psql('postgres', q{SELECT count(*) FROM (SELECT FROM narvik_sessions WHERE user_id LIKE 'sharer%' AND expires_at > now() GROUP BY user_id HAVING count(*) > 3) AS over}),
+	'0', 'the limit was kept');
+
+ok( !$node->log_contains('deadlock detected|could not serialize access due to concurrent|terminated by signal'),
 	'no deadlock, no serialization failure, no crash');
 
 $node->stop;

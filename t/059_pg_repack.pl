@@ -43,7 +43,8 @@ $node->safe_psql(
 			COMMIT;
 			PERFORM narvik_update_session_expiry(made.id, clock_timestamp() + interval '1 minute');
 			COMMIT;
-			SELECT count(*) INTO n FROM narvik_validate_session(made.token) WHERE extended;
+			-- While pg_repack has the table, the extension is left for later.
+			SELECT count(*) INTO n FROM narvik_validate_session(made.token) WHERE extended OR due;
 			COMMIT;
 			wrong := wrong + (n <> 1)::int + (NOT narvik_invalidate_session(made.id))::int;
 			COMMIT;

@@ -32,6 +32,7 @@ my $id = q{narvik_session_id('TOKEN')};
 my $session = 'user_id, data, life(expires_at)';
 my $create = qq{SELECT concat_ws(' ', 'created', $session), token FROM narvik_create_session('alice', '{"by": "SIDE"}')};
 my $save = qq{SELECT 'saved' FROM narvik_save_session($id, 'alice', now() + interval '29 days', '{"by": "SIDE"}')};
+my $put = qq{narvik_put_session($id, 'alice', now() + interval '29 days', '{"by": "SIDE"}'};
 my @ops = (
 	[ create => $create ],
 	[ create_evicting => $create ],
@@ -53,6 +54,12 @@ my @ops = (
 	[ delete_all_expired => q{SELECT narvik_delete_all_expired_sessions()::text} ],
 	[ delete_user => q{DELETE FROM app_users WHERE id = 'alice' RETURNING 'deleted'} ],
 	[ rename_user => q{UPDATE app_users SET id = 'alicia' WHERE id = 'alice' RETURNING 'renamed'} ],
+	[ promote => qq{SELECT concat_ws(' ', 'promoted', $session), token FROM narvik_promote_session('TOKEN', 'alice', '{"by": "SIDE"}')} ],
+	[ put => "SELECT $put)::text" ],
+	[ put_existing => "SELECT $put, true)::text" ],
+	[ put_new => "SELECT $put, false)::text" ],
+	[   change_id => qq{SELECT changed::text, CASE WHEN changed THEN 'TOKEN-SIDE' END
+		FROM narvik_change_session_id($id, narvik_session_id('TOKEN-SIDE')) AS changed} ],
 	[ log_in_again => qq{SELECT narvik_invalidate_session($id)::text}, $create ],
 	[ delete_and_save => qq{SELECT narvik_delete_session($id)::text}, $save ]);
 my %settings = (create_evicting => 'SET LOCAL narvik.max_sessions_per_user = 1');
@@ -63,8 +70,11 @@ my %writes_if_free = map { $_ => 1 } qw(validate authenticate validate_user);
 # They never wait, and keep to their snapshot; all others work on the newest state.
 my %reads = (%writes_if_free, fetch => 1, fetch_for_user => 1);
 my %changes_user = map { $_ => 1 } qw(delete_user rename_user);
-my %locks_user = map { $_ => 1 } qw(create create_evicting save log_in_again delete_and_save delete_user rename_user);
-my %saves = map { $_ => 1 } qw(save delete_and_save);
+my %locks_user = map { $_ => 1 }
+  qw(create create_evicting save promote put put_existing put_new log_in_again delete_and_save delete_user rename_user);
+my %saves = map { $_ => 1 } qw(save put put_new delete_and_save);
+# Of a guest's session they make another one than of a user's.
+my %meets_guest = map { $_ => 1 } qw(promote put put_existing change_id);
 
 my ($rc, $rr) = ('READ COMMITTED', 'REPEATABLE READ');
 my @commit = ('COMMIT');
@@ -84,7 +94,7 @@ my @hows = (
 	[ [ $rr, @commit ], [ $rc, @prepare ] ]);
 
 # What the session is like when it begins.
-my @states = qw(due fresh expired absent);
+my @states = qw(due fresh expired absent guest);
 
 # ---- the databases ----------------------------------------------------------
 
@@ -109,11 +119,11 @@ my $setup = q{
 		DELETE FROM app_users;
 		INSERT INTO app_users VALUES ('alice');
 		INSERT INTO narvik_sessions (id, user_id, created_at, expires_at, sliding, data, purge_hour)
-		SELECT decode(narvik_session_id(t), 'hex'), 'alice', now() - age, now() + rest, true, data::jsonb,
+		SELECT decode(narvik_session_id(t), 'hex'), CASE WHEN state <> 'guest' OR t <> token THEN 'alice' END, now() - age, now() + rest, true, data::jsonb,
 			floor(extract(epoch FROM now() + rest) / 3600)
 		FROM (VALUES
-			(token, interval '20 days', CASE state WHEN 'due' THEN interval '10 days' WHEN 'fresh' THEN interval '29 days'
-				WHEN 'expired' THEN interval '-2 hours' END, '{"s": 1}'),
+			(token, interval '20 days', CASE state WHEN 'due' THEN interval '10 days' WHEN 'expired' THEN interval '-2 hours'
+				WHEN 'absent' THEN NULL ELSE interval '29 days' END, '{"s": 1}'),
 			(token || '-other', interval '1 day', interval '29 days', '{"other": 1}')) AS v (t, age, rest, data)
 		WHERE rest IS NOT NULL;
 	END $$;
@@ -329,12 +339,13 @@ sub may_fail
 	my ($op, $other_op) = map { $_->{op}[0] } $side, $other;
 
 	# PostgreSQL's own rule for those that lock or change a user who was changed
-	# since their snapshot, or save a session that was saved or changed since.  Nothing that
-	# ends or changes sessions is among them; the first of two statements does.
+	# since their snapshot.  Nothing that ends or changes sessions is among them; the
+	# first of two statements does.
 	return
 		 $side->{how}[0] eq $rr
 	  && @{ $side->{answers} } == @{ $side->{op} } - 1
-	  && ($saves{$op} || $locks_user{$op} && $changes_user{$other_op})
+	  && $locks_user{$op}
+	  && $changes_user{$other_op}
 	  if ($side->{state} // '') eq '40001';
 
 	# A transaction that has ended a session and then locks the user takes the
@@ -416,6 +427,14 @@ sub run_pair
 }
 
 # Ids that are not there matter to what saves.
+sub matters
+{
+	my ($state, @names) = @_;
+	return grep { $saves{$_} } @names if $state eq 'absent';
+	return grep { $meets_guest{$_} } @names if $state eq 'guest';
+	return 1;
+}
+
 sub run_part
 {
 	my ($parts, $chosen) = @_;
@@ -428,8 +447,7 @@ sub run_part
 			next if $pair++ % $parts != $part;
 			foreach my $state (@states)
 			{
-				next if $state eq 'absent' && !$saves{ $chosen[$i][0] } && !$saves{ $chosen[$j][0] };
-				run_pair($state, $chosen[$i], $chosen[$j]);
+				run_pair($state, $chosen[$i], $chosen[$j]) if matters($state, map { $_->[0] } @chosen[ $i, $j ]);
 			}
 		}
 	}
