@@ -18,11 +18,12 @@ CREATE VIEW pg_temp.members AS
 CREATE TEMP TABLE class (name text PRIMARY KEY, is_for text NOT NULL);
 INSERT INTO class
 SELECT unnest('{narvik_create_session,narvik_create_guest_session,narvik_promote_session,narvik_validate_session,narvik_validate_user,narvik_authenticate,narvik_authenticate_cookie,
-                narvik_invalidate_session,narvik_rotate_session,narvik_fetch_sessions_for_user,
+                narvik_invalidate_session,narvik_rotate_session,narvik_reauthenticate_session,narvik_fetch_sessions_for_user,
+                narvik_fetch_events_for_user,
                 narvik_delete_sessions_for_user,narvik_update_session_data,narvik_save_session,narvik_fetch_session,
                 narvik_update_session_expiry,narvik_delete_session,narvik_put_session,narvik_change_session_id}'::text[]), 'application'
 UNION ALL
-SELECT unnest('{narvik_current_user_id,narvik_current_session_id,narvik_generate_token,narvik_session_id,
+SELECT unnest('{narvik_current_user_id,narvik_current_session_id,narvik_current_data,narvik_is_fresh,narvik_generate_token,narvik_session_id,
                 narvik_cookie_name,narvik_create_cookie,narvik_create_blank_cookie,narvik_read_cookie}'::text[]), 'everybody'
 UNION ALL
 SELECT unnest('{narvik_delete_all_expired_sessions,narvik_link_users,narvik_unlink_users,narvik_users_changed,

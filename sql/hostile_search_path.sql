@@ -109,8 +109,8 @@ CREATE DOMAIN regress_evil.timestamptz AS pg_catalog.timestamptz CHECK (regress_
 CREATE DOMAIN regress_evil.int4 AS pg_catalog.int4 CHECK (regress_evil.warn('type int4'));
 CREATE DOMAIN regress_evil.int8 AS pg_catalog.int8 CHECK (regress_evil.warn('type int8'));
 GRANT EXECUTE ON FUNCTION
-    narvik_create_session(text, jsonb, interval, boolean, interval), narvik_validate_session(text), narvik_invalidate_session(text),
-    narvik_rotate_session(text), narvik_fetch_sessions_for_user(text, integer, timestamptz), narvik_delete_sessions_for_user(text, text),
+    narvik_create_session(text, jsonb, interval, boolean, interval), narvik_validate_session(text), narvik_invalidate_session(text, text),
+    narvik_rotate_session(text), narvik_fetch_sessions_for_user(text, integer, timestamptz), narvik_delete_sessions_for_user(text, text, text),
     narvik_delete_all_expired_sessions(), narvik_update_session_data(text, jsonb),
     narvik_save_session(text, text, timestamptz, jsonb, interval, boolean), narvik_fetch_session(text),
     narvik_update_session_expiry(text, timestamptz), narvik_delete_session(text)

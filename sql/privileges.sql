@@ -9,8 +9,8 @@ RESET client_min_messages;
 CREATE ROLE regress_narvik_app;
 CREATE ROLE regress_narvik_stranger;
 GRANT EXECUTE ON FUNCTION
-    narvik_create_session(text, jsonb, interval, boolean, interval), narvik_validate_session(text), narvik_invalidate_session(text),
-    narvik_rotate_session(text), narvik_fetch_sessions_for_user(text, integer, timestamptz), narvik_delete_sessions_for_user(text, text),
+    narvik_create_session(text, jsonb, interval, boolean, interval), narvik_validate_session(text), narvik_invalidate_session(text, text),
+    narvik_rotate_session(text), narvik_fetch_sessions_for_user(text, integer, timestamptz), narvik_delete_sessions_for_user(text, text, text),
     narvik_delete_all_expired_sessions(), narvik_update_session_data(text, jsonb),
     narvik_save_session(text, text, timestamptz, jsonb, interval, boolean), narvik_fetch_session(text),
     narvik_update_session_expiry(text, timestamptz), narvik_delete_session(text)
