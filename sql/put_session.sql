@@ -163,3 +163,4 @@ SELECT narvik_change_session_id(narvik_session_id('other'), narvik_session_id('k
 RESET statement_timeout;
 DROP TRIGGER keep ON narvik_sessions;
 DROP FUNCTION keep();
+DELETE FROM narvik_sessions;

@@ -95,7 +95,7 @@ foreach my $days (10, 20)
 caught_up($_) foreach @replicas;
 # The page's statement, and what it answers besides the session.
 my $ask = sub {
-	my ($node, $sql) = ($_[0], "PREPARE p(text) AS $due; EXECUTE p('$token{$_[1]}')");
+	my ($node, $sql) = ($_[0], "PREPARE p(text) AS $due; EXECUTE p('narvik_session=$token{$_[1]}')");
 	return $node->safe_psql('postgres', $sql) =~ s/.*\|(?=[tf]\|[tf]$)//sr;
 };
 is($ask->($replicas[0], 20), 'f|f', 'a replica says that a session is not extended and not due');

@@ -58,8 +58,8 @@ LANGUAGE sql RETURN pg_try_advisory_xact_lock_shared(1851880054, partition);
 CREATE OR REPLACE FUNCTION narvik_shard.lock_exclusive(partition integer) RETURNS void
 LANGUAGE sql RETURN pg_advisory_xact_lock(1851880054, partition);
 
--- Whoever writes holds the partition until he commits: whoever moves it waits
--- for the writers, and then they wait for him.
+-- A transaction that writes holds the partition until it commits: a move waits for
+-- the writers, and then they wait for the move.
 CREATE OR REPLACE FUNCTION narvik_shard.hold(partition integer) RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN

@@ -4,13 +4,13 @@ SELECT id AS of_bob FROM narvik_create_session('2', '{"device": "Edge"}') \gset
 SET ROLE webapp;
 
 BEGIN;
-SELECT narvik_authenticate(:'token');
+SELECT user_id FROM narvik_authenticate_cookie('narvik_session=' || :'token');
 SELECT data ->> 'device' AS device, id = narvik_current_session_id() AS this_device
     FROM narvik_fetch_sessions_for_user(narvik_current_user_id());
 COMMIT;
 
 BEGIN;
-SELECT narvik_authenticate(:'token');
+SELECT user_id FROM narvik_authenticate_cookie('narvik_session=' || :'token');
 SELECT narvik_invalidate_session(id) AS ended
     FROM narvik_fetch_sessions_for_user(narvik_current_user_id())
     WHERE id = :'phone';
@@ -20,6 +20,6 @@ SELECT narvik_invalidate_session(id) AS ended
 COMMIT;
 
 BEGIN;
-SELECT narvik_authenticate('made-up');
+SELECT user_id FROM narvik_authenticate_cookie('narvik_session=made-up');
 SELECT id FROM narvik_fetch_sessions_for_user(narvik_current_user_id());
 ROLLBACK;

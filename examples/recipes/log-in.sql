@@ -3,16 +3,13 @@ SELECT token AS planted FROM narvik_create_session('2') \gset
 SET ROLE webapp;
 
 -- Alice logs in there.
-BEGIN;
-SELECT user_id FROM check_password('alice', 'alice''s password') AS user_id \gset
-SELECT narvik_invalidate_session(narvik_session_id(:'planted'));
-SELECT token, narvik_create_cookie(token) AS set_cookie
-    FROM narvik_create_session(:'user_id', '{"device": "laptop"}') \gset
-COMMIT;
+SELECT s.token, narvik_create_cookie(s.token) AS set_cookie
+    FROM check_password('alice', 'alice''s password') AS user_id,
+        narvik_promote_session(:'planted', user_id::text, '{"device": "laptop"}') AS s \gset
 
-SELECT user_id AS planted_is FROM narvik_validate_session(:'planted');
-SELECT user_id AS new_is FROM narvik_validate_session(:'token');
+SELECT user_id AS planted_is FROM narvik_authenticate_cookie('narvik_session=' || :'planted');
+SELECT user_id AS new_is FROM narvik_authenticate_cookie('narvik_session=' || :'token');
 
 SELECT token AS rotated FROM narvik_rotate_session(:'token') \gset
-SELECT user_id AS old_is FROM narvik_validate_session(:'token');
-SELECT user_id AS new_is FROM narvik_validate_session(:'rotated');
+SELECT user_id AS old_is FROM narvik_authenticate_cookie('narvik_session=' || :'token');
+SELECT user_id AS new_is FROM narvik_authenticate_cookie('narvik_session=' || :'rotated');

@@ -4,14 +4,14 @@ SELECT token AS bob FROM narvik_create_session('2') \gset
 SET ROLE webapp;
 
 BEGIN;
-SELECT narvik_authenticate(:'token');
+SELECT user_id FROM narvik_authenticate_cookie('narvik_session=' || :'token');
 SELECT narvik_delete_sessions_for_user(user_id::text, except_session_id => narvik_current_session_id())
     AS logged_out FROM change_password('alice''s password', 'a better one') AS user_id;
 SELECT token AS rotated, narvik_create_cookie(token) AS set_cookie
     FROM narvik_rotate_session(:'token') \gset
 COMMIT;
 
-SELECT count(*) AS old_token FROM narvik_validate_session(:'token');
-SELECT count(*) AS phone FROM narvik_validate_session(:'phone');
-SELECT count(*) AS new_token FROM narvik_validate_session(:'rotated');
-SELECT count(*) AS bob FROM narvik_validate_session(:'bob');
+SELECT count(*) AS old_token FROM narvik_authenticate_cookie('narvik_session=' || :'token');
+SELECT count(*) AS phone FROM narvik_authenticate_cookie('narvik_session=' || :'phone');
+SELECT count(*) AS new_token FROM narvik_authenticate_cookie('narvik_session=' || :'rotated');
+SELECT count(*) AS bob FROM narvik_authenticate_cookie('narvik_session=' || :'bob');

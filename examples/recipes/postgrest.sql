@@ -2,14 +2,21 @@ CREATE ROLE authenticator LOGIN NOINHERIT;
 CREATE ROLE web_anon;
 GRANT web_anon TO authenticator;
 GRANT USAGE ON SCHEMA narvik TO web_anon;
-GRANT EXECUTE ON FUNCTION narvik_authenticate TO web_anon;
+GRANT EXECUTE ON FUNCTION narvik_authenticate_cookie(text) TO web_anon;
 
 CREATE SCHEMA hooks;
 CREATE FUNCTION hooks.pre_request() RETURNS void
 LANGUAGE plpgsql SET search_path = narvik, pg_temp AS $$
+DECLARE
+    cookies json := nullif(current_setting('request.cookies', true), '');
+    answer  text;
 BEGIN
-    PERFORM narvik_authenticate(
-        nullif(current_setting('request.cookies', true), '')::json ->> narvik_cookie_name());
+    SELECT set_cookie INTO answer FROM narvik_authenticate_cookie(
+        narvik_cookie_name() || '=' || (cookies ->> narvik_cookie_name()));
+    IF answer IS NOT NULL THEN
+        PERFORM set_config('response.headers',
+            json_build_array(json_build_object('Set-Cookie', answer))::text, true);
+    END IF;
 END $$;
 GRANT USAGE ON SCHEMA hooks TO web_anon;
 

@@ -17,8 +17,9 @@ SELECT narvik_invalidate_session(:'id');
 SELECT narvik_delete_sessions_for_user('1');
 
 SELECT narvik_create_session('1');
+SELECT narvik_promote_session('made-up', '1');
 SELECT narvik_validate_session('made-up');
-SELECT narvik_authenticate('made-up');
+SELECT narvik_authenticate_cookie('narvik_session=made-up');
 SELECT narvik_save_session(narvik_session_id('known'), '1', 'tomorrow');
 SELECT narvik_rotate_session('made-up');
 SELECT * FROM narvik_sessions;

@@ -32,18 +32,18 @@ SELECT token FROM narvik_create_session('1') \gset
 SET ROLE webapp;
 
 BEGIN;
-SELECT narvik_authenticate(:'token');
+SELECT user_id FROM narvik_authenticate_cookie('narvik_session=' || :'token');
 SELECT tenant_id, count(*) FROM invoices GROUP BY tenant_id ORDER BY tenant_id;
 COMMIT;
 SELECT count(*) AS after_commit FROM invoices;
 
 BEGIN;
-SELECT narvik_authenticate(:'token');
+SELECT user_id FROM narvik_authenticate_cookie('narvik_session=' || :'token');
 INSERT INTO invoices (tenant_id, amount) VALUES (30, 1);
 ROLLBACK;
 
 BEGIN;
-SELECT narvik_authenticate(:'token');
+SELECT user_id FROM narvik_authenticate_cookie('narvik_session=' || :'token');
 EXPLAIN (COSTS OFF) SELECT sum(amount) FROM invoices;
 ROLLBACK;
 

@@ -3,11 +3,11 @@ CREATE ROLE request_service LOGIN;
 GRANT USAGE ON SCHEMA narvik TO login_service, request_service;
 
 GRANT EXECUTE ON FUNCTION
-    narvik_create_session, narvik_invalidate_session, narvik_rotate_session,
-    narvik_authenticate, check_password, change_password
+    narvik_promote_session, narvik_invalidate_session, narvik_rotate_session,
+    narvik_authenticate_cookie(text), check_password, change_password
 TO login_service;
 
-GRANT EXECUTE ON FUNCTION narvik_authenticate, narvik_validate_session TO request_service;
+GRANT EXECUTE ON FUNCTION narvik_authenticate_cookie(text), narvik_create_guest_session TO request_service;
 
 -- Ends the session of this transaction, and no other.
 CREATE FUNCTION log_out() RETURNS boolean
@@ -21,16 +21,16 @@ SELECT token FROM narvik_create_session('1') \gset
 SELECT count(*) FROM narvik_create_session('2') \g /dev/null
 SET SESSION AUTHORIZATION request_service;
 
-SELECT narvik_create_session('1');
+SELECT narvik_promote_session(NULL, '1');
 SELECT narvik_save_session(narvik_session_id('known'), '1', 'tomorrow');
 SELECT narvik_delete_sessions_for_user('2');
 SELECT id FROM narvik_fetch_sessions_for_user('2');
 SET ROLE login_service;
 
 BEGIN;
-SELECT narvik_authenticate(:'token');
+SELECT user_id FROM narvik_authenticate_cookie('narvik_session=' || :'token');
 SELECT log_out();
 COMMIT;
-SELECT count(*) FROM narvik_validate_session(:'token');
+SELECT count(*) FROM narvik_authenticate_cookie('narvik_session=' || :'token');
 RESET SESSION AUTHORIZATION;
 SELECT user_id FROM narvik_sessions;
