@@ -1,5 +1,5 @@
 # docs/reference.md says what the extension really has: every function, type,
-# view column, setting and error, nothing missing and nothing invented.  Its
+# column, setting, event and error, nothing missing and nothing invented.  Its
 # statements run as they stand, each error in its table is provoked, and each
 # error code in the sources is in that table.
 #
@@ -40,7 +40,7 @@ my $reference = section('Functions');
 
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
-$node->append_conf('postgresql.conf', "shared_preload_libraries = 'narvik'");
+$node->append_conf('postgresql.conf', "shared_preload_libraries = 'narvik'\nmax_prepared_transactions = 1");
 $node->start;
 $node->safe_psql('postgres', 'CREATE EXTENSION narvik CASCADE; CREATE ROLE webapp LOGIN');
 
@@ -79,7 +79,7 @@ sub documented
 
 my $arguments = sprintf(
 	$short_types, q{regexp_replace(pg_get_function_arguments(p.oid),
-	'::(text|jsonb|interval|boolean|name|integer|timestamp with time zone)|(, )?\mOUT [^,]*', '', 'g')});
+	'::(text|jsonb|interval|boolean|name|integer|bigint|timestamp with time zone)|(, )?\mOUT [^,]*', '', 'g')});
 my $result = sprintf($short_types, 'pg_get_function_result(p.oid)');
 is( documented(map { s/, 0 or 1 row$//r } $reference =~ /^#### (narvik_\w+\(.*\) → .*)$/mg),
 	catalog(
@@ -118,7 +118,7 @@ is( catalog(
 		JOIN pg_extension AS e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid
 		WHERE e.extname = 'narvik' AND t.typtype = 'c' AND typrelid NOT IN
 			(SELECT oid FROM pg_class WHERE relkind <> 'c')}),
-	"narvik_created_session\nnarvik_request\nnarvik_session\nnarvik_stats",
+	"narvik_created_session\nnarvik_event\nnarvik_request\nnarvik_session\nnarvik_stats",
 	'there is no other type or view');
 
 # The descriptions that \d+ shows.
@@ -135,6 +135,32 @@ is(join("\n", map { plain($_->[2]) } rows($reference)), comments('narvik_session
 my @view = rows(section('The view narvik_stats'));
 is(join("\n", map { plain("$_->[0] $_->[1]") } @view), columns('narvik_stats'), 'every column of narvik_stats');
 is(join("\n", map { plain($_->[2]) } @view), comments('narvik_stats'), 'described as by its comment');
+
+my $section = section('The table narvik_events');
+my @event = rows($section);
+my $event = join("\n", map { plain("$_->[0] $_->[1]") } @event);
+is($event, columns('narvik_events'), 'every column of narvik_events');
+is($event =~ s/^session_id bytea$/session_id text/mr, columns('narvik_event'), 'and of narvik_event');
+is(join("\n", map { plain($_->[2]) } @event), comments('narvik_events'), 'described as by its comment');
+
+# ---- events -----------------------------------------------------------------
+
+# The rows of a table whose head is this.
+sub rows_under
+{
+	my ($text, $head) = @_;
+	my ($table) = $text =~ /^(\| \Q$head\E \|.*)/ms or BAIL_OUT("no table of $head");
+	return rows($table);
+}
+
+my $sources = join('', map { slurp_file($_) } glob("$root/src/*.[ch]"));
+is( documented(map { $_->[0] } rows_under($section, 'kind')),
+	documented(keys %{ { map { $_ => 1 } $sources =~ /(?:narvik_note_event|insert_event)\("(\w+)"/g } }),
+	'every kind of event');
+my ($reasons) = slurp_file("$root/src/events.h") =~ /\/\* Why a session ended.*?\n(.*?)\n\n/s;
+is( documented(map { $_->[0] } rows_under($section, 'reason')),
+	documented('anything else', $reasons =~ /"(\w+)"/g),
+	'every reason');
 
 # ---- settings ---------------------------------------------------------------
 
@@ -183,16 +209,19 @@ my %provoked_by = (
 		q{SELECT narvik_create_session('alice', NULL)},
 		q{SELECT narvik_create_session('alice', sliding => NULL)},
 		"$alice SELECT narvik_update_session_data(id, NULL) FROM narvik_fetch_sessions_for_user('alice')",
+		"$save; SELECT narvik_reauthenticate_session('x', NULL)",
 		"$save; SELECT narvik_update_session_expiry(narvik_session_id('x'), NULL)",
 		q{SELECT narvik_save_session(NULL, 'alice', 'tomorrow')},
 		q{SELECT narvik_put_session(NULL, 'alice', 'tomorrow', '{}')},
 		"$save; SELECT narvik_change_session_id(narvik_session_id('x'), NULL)",
 		'SELECT narvik_fetch_sessions_for_user(NULL)',
+		'SELECT narvik_fetch_events_for_user(NULL)',
 		'SELECT narvik_delete_sessions_for_user(NULL)' ],
 	'user_id empty or over 1024 bytes' => [ q{SELECT narvik_create_session('')}, q{SELECT narvik_create_session(repeat('x', 1025))} ],
 	'data or patch that is no JSON object' => [
 		q{SELECT narvik_create_session('alice', '[]')},
-		"$save; SELECT narvik_update_session_data(narvik_session_id('x'), '1')" ],
+		"$save; SELECT narvik_update_session_data(narvik_session_id('x'), '1')",
+		"$save; SELECT narvik_reauthenticate_session('x', '1')" ],
 	'expires_in, max_age or lifetime zero, negative, or beyond the range of timestamps' => [
 		map {
 			(   "SELECT narvik_create_session('alice', expires_in => '$_')",
@@ -201,7 +230,15 @@ my %provoked_by = (
 		} '0',
 		'-1 day',
 		'1000000 years' ],
-	'max_rows negative' => [q{SELECT narvik_fetch_sessions_for_user('alice', -1)}],
+	'max_rows negative' => [
+		q{SELECT narvik_fetch_sessions_for_user('alice', -1)}, q{SELECT narvik_fetch_events_for_user('alice', max_rows => -1)} ],
+	'a reason that is empty or over 64 bytes' => [
+		q{SELECT narvik_invalidate_session('x', '')},
+		q{SELECT narvik_invalidate_session('x', repeat('x', 65))},
+		q{SELECT narvik_delete_sessions_for_user('alice', reason => repeat('x', 65))} ],
+	'the interval of `narvik_is_fresh` negative or infinite' => [q{SELECT narvik_is_fresh('-1 second')}],
+	'one session more than `narvik.max_sessions_per_user`, with action `refuse`' =>
+	  ["SET narvik.max_sessions_per_user = 1; SET narvik.max_sessions_action = refuse; $alice $alice"],
 	'expires_at infinite' => [q{SELECT narvik_save_session(narvik_session_id('x'), 'alice', 'infinity')}],
 	'saving or putting under an id that is not 64 hex digits, or changing to one' => [
 		q{SELECT narvik_save_session('1234', 'alice', 'tomorrow')},
@@ -253,8 +290,9 @@ my %provoked_by = (
 		 INSERT INTO users VALUES (1)"
 	],
 	'calling without EXECUTE' => ["SET ROLE webapp; $alice"],
-	q{somebody altered the table, or put the link's trigger on another} => [
+	q{somebody altered the table of sessions, renamed that of events, or put the link's trigger on another} => [
 		"ALTER TABLE narvik_sessions DROP COLUMN sliding; $alice",
+		"ALTER TABLE narvik_events RENAME TO log; SET narvik.events = on; $alice",
 		"$linked CREATE TABLE others (id bigint PRIMARY KEY);
 		 CREATE TRIGGER mine AFTER DELETE ON others FOR EACH ROW EXECUTE FUNCTION narvik_users_changed();
 		 INSERT INTO others VALUES (1); DELETE FROM others"
@@ -272,7 +310,10 @@ my %provoked_by = (
 	'`narvik_session_id` of a token that UTF-8 cannot say' => [ q{\c win1252} . "\nSELECT narvik_session_id(chr(129))" ],
 	'calling a function that returns a set where there can be none' =>
 	  [q{CREATE TABLE t (id text DEFAULT (narvik_validate_session('x')).id)}],
-	'setting what is out of range' => [ q{SET narvik.session_expires_in = 0}, q{SET narvik.cookie_path = 'x'} ]);
+	'setting what is out of range, or no list of names' =>
+	  [ q{SET narvik.session_expires_in = 0}, q{SET narvik.cookie_path = 'x'}, q{SET narvik.event_claims = 'a,,b'} ],
+	'preparing a transaction that has notified' =>
+	  ["SET narvik.notify = on; $alice BEGIN; SELECT narvik_delete_sessions_for_user('alice'); PREPARE TRANSACTION 'x'"]);
 
 my @errors = rows(section('Errors'));
 is( documented(map { $_->[0] } @errors),
