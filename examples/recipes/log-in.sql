@@ -9,7 +9,3 @@ SELECT s.token, narvik_create_cookie(s.token) AS set_cookie
 
 SELECT user_id AS planted_is FROM narvik_authenticate_cookie('narvik_session=' || :'planted');
 SELECT user_id AS new_is FROM narvik_authenticate_cookie('narvik_session=' || :'token');
-
-SELECT token AS rotated FROM narvik_rotate_session(:'token') \gset
-SELECT user_id AS old_is FROM narvik_authenticate_cookie('narvik_session=' || :'token');
-SELECT user_id AS new_is FROM narvik_authenticate_cookie('narvik_session=' || :'rotated');

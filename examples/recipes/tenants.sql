@@ -1,6 +1,7 @@
 CREATE TABLE members (
     user_id   bigint REFERENCES app_users ON DELETE CASCADE,
     tenant_id integer,
+    role      text NOT NULL,
     PRIMARY KEY (user_id, tenant_id)
 );
 CREATE TABLE invoices (
@@ -10,37 +11,58 @@ CREATE TABLE invoices (
 );
 CREATE INDEX ON invoices (tenant_id);
 
-ALTER TABLE members ENABLE ROW LEVEL SECURITY;
-ALTER TABLE members FORCE ROW LEVEL SECURITY;
-CREATE POLICY own ON members
-    USING (user_id = (SELECT narvik_current_user_id()::bigint));
-
 ALTER TABLE invoices ENABLE ROW LEVEL SECURITY;
 ALTER TABLE invoices FORCE ROW LEVEL SECURITY;
-CREATE POLICY own_tenants ON invoices
-    USING (tenant_id = ANY (ARRAY(SELECT tenant_id FROM members)));
-
-GRANT SELECT ON members TO webapp;
+CREATE POLICY of_tenant ON invoices
+    USING (tenant_id = (SELECT (narvik_current_data() ->> 'tenant')::integer));
+CREATE POLICY clerks_insert ON invoices AS RESTRICTIVE FOR INSERT
+    WITH CHECK ((SELECT narvik_current_data() ->> 'role') = 'clerk');
 GRANT SELECT, INSERT ON invoices TO webapp;
 
-INSERT INTO members VALUES (1, 10), (1, 20), (2, 30);
+INSERT INTO members VALUES (1, 10, 'clerk'), (1, 20, 'reader'), (2, 30, 'clerk');
 INSERT INTO invoices (tenant_id, amount)
     SELECT 1 + i % 1000, i FROM generate_series(1, 100000) AS i;
-ANALYZE members, invoices;
+ANALYZE invoices;
+
+-- Of the session that is authenticated.  No row: the user is no member.
+CREATE FUNCTION enter_tenant(tenant integer) RETURNS SETOF jsonb
+LANGUAGE sql SECURITY DEFINER SET search_path = narvik, pg_temp AS $$
+    SELECT narvik_update_session_data(narvik_current_session_id(),
+            jsonb_build_object('tenant', tenant_id, 'role', role))
+        FROM public.members
+        WHERE user_id = narvik_current_user_id()::bigint AND tenant_id = tenant
+$$;
+ALTER FUNCTION enter_tenant OWNER TO accounts;
+REVOKE ALL ON FUNCTION enter_tenant FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION enter_tenant TO webapp;
+GRANT SELECT ON members TO accounts;
+GRANT EXECUTE ON FUNCTION narvik_update_session_data TO accounts;
+REVOKE EXECUTE ON FUNCTION narvik_update_session_data FROM webapp;
 
 SELECT token FROM narvik_create_session('1') \gset
 SET ROLE webapp;
 
 BEGIN;
 SELECT user_id FROM narvik_authenticate_cookie('narvik_session=' || :'token');
-SELECT tenant_id, count(*) FROM invoices GROUP BY tenant_id ORDER BY tenant_id;
+SELECT enter_tenant(10);
+SELECT enter_tenant(30) AS not_a_member;
 COMMIT;
-SELECT count(*) AS after_commit FROM invoices;
 
 BEGIN;
 SELECT user_id FROM narvik_authenticate_cookie('narvik_session=' || :'token');
-INSERT INTO invoices (tenant_id, amount) VALUES (30, 1);
+SELECT tenant_id, count(*) FROM invoices GROUP BY tenant_id;
+INSERT INTO invoices (tenant_id, amount) VALUES (10, 1);
+SELECT enter_tenant(20);
+SELECT tenant_id, count(*) FROM invoices GROUP BY tenant_id;
+INSERT INTO invoices (tenant_id, amount) VALUES (20, 1);
 ROLLBACK;
+SELECT count(*) AS after_the_transaction FROM invoices;
+
+RESET ROLE;
+DELETE FROM members WHERE user_id = 1 AND tenant_id = 10;
+SELECT narvik_update_session_data(id, '{"tenant": null, "role": null}')
+    FROM narvik_fetch_sessions_for_user('1') WHERE data ->> 'tenant' = '10';
+SET ROLE webapp;
 
 BEGIN;
 SELECT user_id FROM narvik_authenticate_cookie('narvik_session=' || :'token');

@@ -3,7 +3,7 @@ CREATE ROLE request_service LOGIN;
 GRANT USAGE ON SCHEMA narvik TO login_service, request_service;
 
 GRANT EXECUTE ON FUNCTION
-    narvik_promote_session, narvik_invalidate_session, narvik_rotate_session,
+    narvik_promote_session, narvik_invalidate_session, narvik_reauthenticate_session,
     narvik_authenticate_cookie(text), check_password, change_password
 TO login_service;
 
@@ -23,6 +23,7 @@ SET SESSION AUTHORIZATION request_service;
 
 SELECT narvik_promote_session(NULL, '1');
 SELECT narvik_save_session(narvik_session_id('known'), '1', 'tomorrow');
+SELECT narvik_update_session_data(narvik_session_id(:'token'), '{"role": "admin"}');
 SELECT narvik_delete_sessions_for_user('2');
 SELECT id FROM narvik_fetch_sessions_for_user('2');
 SET ROLE login_service;
