@@ -23,7 +23,7 @@ SET SESSION AUTHORIZATION request_service;
 
 SELECT narvik_promote_session(NULL, '1');
 SELECT narvik_save_session(narvik_session_id('known'), '1', 'tomorrow');
-SELECT narvik_update_session_data(narvik_session_id(:'token'), '{"role": "admin"}');
+SELECT narvik_update_session_data(narvik_session_id('known'), '{"role": "admin"}');
 SELECT narvik_delete_sessions_for_user('2');
 SELECT id FROM narvik_fetch_sessions_for_user('2');
 SET ROLE login_service;
