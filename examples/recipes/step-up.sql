@@ -32,5 +32,13 @@ SELECT count(*) AS old_token FROM narvik_authenticate_cookie('narvik_session=' |
 
 BEGIN;
 SELECT user_id FROM narvik_authenticate_cookie('narvik_session=' || :'renewed');
+SELECT count(*) AS renewed_again
+    FROM check_password('bob', 'bob''s password') AS user_id,
+        narvik_reauthenticate_session(
+            CASE user_id WHEN narvik_current_user_id()::bigint THEN :'renewed' END) AS s;
+COMMIT;
+
+BEGIN;
+SELECT user_id FROM narvik_authenticate_cookie('narvik_session=' || :'renewed');
 EXPLAIN (COSTS OFF) SELECT * FROM payments;
 COMMIT;
