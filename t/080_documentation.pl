@@ -230,8 +230,8 @@ my %provoked_by = (
 		} '0',
 		'-1 day',
 		'1000000 years' ],
-	'max_rows negative' => [
-		q{SELECT narvik_fetch_sessions_for_user('alice', -1)}, q{SELECT narvik_fetch_events_for_user('alice', max_rows => -1)} ],
+	'max_rows negative' =>
+	  [ q{SELECT narvik_fetch_sessions_for_user('alice', -1)}, q{SELECT narvik_fetch_events_for_user('alice', max_rows => -1)} ],
 	'a reason that is empty or over 64 bytes' => [
 		q{SELECT narvik_invalidate_session('x', '')},
 		q{SELECT narvik_invalidate_session('x', repeat('x', 65))},
