@@ -158,6 +158,18 @@ SELECT count(*) FROM narvik_create_session('kim');
 ALTER TABLE log RENAME TO narvik_events;
 SELECT count(*) FROM narvik_create_session('kim');
 
+
+-- code of another owner would run with the rights of the sessions' owner
+CREATE ROLE regress_narvik_other;
+ALTER TABLE narvik_events OWNER TO regress_narvik_other;
+SELECT count(*) FROM narvik_create_session('kim');
+SELECT count(*) FROM narvik_fetch_events_for_user('kim');
+ALTER TABLE narvik_sessions OWNER TO regress_narvik_other;
+SELECT count(*) FROM narvik_create_session('kim');
+ALTER TABLE narvik_events OWNER TO CURRENT_USER;
+ALTER TABLE narvik_sessions OWNER TO CURRENT_USER;
+DROP ROLE regress_narvik_other;
+
 RESET narvik.events;
 DELETE FROM narvik_sessions;
 DELETE FROM narvik_events;

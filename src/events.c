@@ -115,14 +115,25 @@ claims_array(void)
 /*
  * The table's name, for the text of a statement in which %s still stands for
  * the table of sessions.
+ *
+ * The statement runs with the rights of that one's owner, and so do triggers on
+ * this one: nobody else may have made them.
  */
 static char *
 events_table(void)
 {
+	Relation	sessions = narvik_relation_open(AccessShareLock);
 	Relation	rel = narvik_events_open(AccessShareLock);
 	const char *name = narvik_qualified_name(rel);
 	StringInfoData escaped;
 
+	if (rel->rd_rel->relowner != sessions->rd_rel->relowner)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table \"%s\" does not belong to the owner of table \"%s\"",
+						RelationGetRelationName(rel), RelationGetRelationName(sessions)),
+				 errhint("Give both tables the same owner.")));
+	table_close(sessions, NoLock);
 	table_close(rel, NoLock);
 	initStringInfo(&escaped);
 	for (; *name; name++)
@@ -148,7 +159,7 @@ claims_of(const char *data, int claims)
 static void
 set_text(NarvikStatement *statement, const char *text)
 {
-	if (statement->text != NULL && strcmp(statement->text, text) == 0)
+	if (statement->text !=NULL && strcmp(statement->text, text) == 0)
 		return;
 	statement->text = MemoryContextStrdup(TopMemoryContext, text);
 	statement->plan = NULL;
@@ -345,11 +356,10 @@ narvik_run_ending(NarvikStatement *deletion, Datum *values, const char *nulls,
 	if (!events && !announce)
 		return narvik_run_count(deletion, values, nulls, how);
 
-	for (int i = 0; i < NARVIK_MAX_PARAMS; i++)
-	{
-		all_nulls[i] = i < deletion->nparams && nulls != NULL ? nulls[i] : ' ';
-		all_values[i] = i < deletion->nparams ? values[i] : (Datum) 0;
-	}
+	memset(all_nulls, ' ', sizeof(all_nulls));
+	if (nulls != NULL)
+		memcpy(all_nulls, nulls, deletion->nparams);
+	memcpy(all_values, values, deletion->nparams * sizeof(Datum));
 	if (events)
 	{
 		all_values[deletion->nparams] = TimestampTzGetDatum(narvik_now());
