@@ -93,6 +93,8 @@ export const welcome = ({ body = '', error } = {}) => page('Notes of your own', 
 			<h1>Notes that are yours&nbsp;alone.</h1>
 			<p class="lead">A small application on PostgreSQL. Who you are, what you may see and how
 				long you stay logged in is decided in the database, by narvik.</p>
+			<p class="actions"><a class="button" href="/sign-up">Create an account</a>
+				<a class="button second" href="/log-in">Log in</a></p>
 			${alert(error)}
 			<form class="card compose" method="post" action="/draft">
 				<label for="body">Write a note now, sign up later</label>
@@ -100,8 +102,6 @@ export const welcome = ({ body = '', error } = {}) => page('Notes of your own', 
 ${body}</textarea>
 				<button class="second">Keep it</button>
 			</form>
-			<p class="actions"><a class="button" href="/sign-up">Create an account</a>
-				<a class="button second" href="/log-in">Log in</a></p>
 		</div>
 		<pre class="card" tabindex="0" aria-label="What the database is asked"><code><i>-- each click</i>
 <b>BEGIN</b>;
