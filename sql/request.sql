@@ -68,6 +68,14 @@ SELECT set_cookie FROM narvik_authenticate_cookie('narvik_session=hour');
 SELECT narvik_create_cookie('x'), narvik_create_blank_cookie();
 RESET narvik.cookie_expires_in;
 SELECT narvik_create_cookie('x', '0');
+-- Settings that browsers would not accept are a warning: the request has its answer.
+SELECT pg_temp.make_due('hour');
+SET narvik.cookie_same_site = none;
+SET narvik.cookie_secure = off;
+SELECT set_cookie, extended, user_id FROM narvik_authenticate_cookie('narvik_session=hour');
+SELECT narvik_create_cookie('x');
+RESET narvik.cookie_same_site;
+RESET narvik.cookie_secure;
 -- No cookie lives longer than browsers keep one.
 SELECT narvik_save_session(narvik_session_id('long'), 'dora', statement_timestamp() + '1 day', '{}', '100 years');
 SELECT set_cookie FROM narvik_authenticate_cookie('narvik_session=long');
