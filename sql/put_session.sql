@@ -99,6 +99,8 @@ SELECT narvik_put_session(:'none', 'zoe', '2100-01-01', '{}', true), narvik_put_
 DELETE FROM regress_users;
 -- The user was deleted, and the session with them: nothing to write back.
 SELECT narvik_put_session(:'a', 'alice', '2100-01-01', '{}', true);
+UPDATE narvik_sessions SET expires_at = '2000-01-01', purge_hour = 0;
+SELECT narvik_put_session(:'b', 'alice', '2100-01-01', '{}', true);
 SELECT * FROM pg_temp.sessions();
 SELECT narvik_unlink_users();
 DROP TABLE regress_users;
@@ -112,7 +114,7 @@ SELECT count(*) FROM narvik_validate_session('a');
 SELECT narvik_change_session_id(narvik_session_id('c'), narvik_session_id('c')), narvik_change_session_id(:'none', :'a'), narvik_change_session_id('x', :'a'), narvik_change_session_id(NULL, :'a');
 SELECT narvik_change_session_id(narvik_session_id('c'), :'b');
 UPDATE narvik_sessions SET expires_at = '2000-01-01', purge_hour = 0 WHERE user_id = 'bob';
-SELECT narvik_change_session_id(:'b', :'a');
+SELECT narvik_change_session_id(:'b', :'a'), narvik_change_session_id(:'b', narvik_session_id('c'));
 SELECT narvik_change_session_id(narvik_session_id('c'), :'b');
 SELECT * FROM pg_temp.sessions();
 
