@@ -101,8 +101,8 @@ sub run
 		SessionJournal::note($file, 'begin', %id, changes => $guess);
 		my ($changes, @dead) = eval { $do->($dbh) };
 		my ($error, $state) = ($@, $dbh->state);
-		# DBD::Pg keeps to itself with which state a commit failed.
-		$state = '57014' if !$changes && $error =~ /^DBD::Pg::db commit failed: ERROR:  canceling statement due to/;
+		# DBD::Pg keeps to itself with which state a commit or a rollback failed.
+		$state = '57014' if !$changes && $error =~ /^DBD::Pg::db (commit|rollback) failed: ERROR:  canceling statement due to/;
 		if ($changes)
 		{
 			SessionJournal::note($file, 'ack', %id, changes => $changes, dead => \@dead);
@@ -121,7 +121,12 @@ sub run
 		{
 			# Without a state the error is not the server's, but that of its answer.
 			my $told = $state && $state ne '00000';
-			eval { $dbh->rollback } unless $dbh->{AutoCommit};
+			# A rollback can be cancelled, too, and leaves the transaction as it is.
+			if (!$dbh->{AutoCommit} && !eval { $dbh->rollback; 1 })
+			{
+				eval { $dbh->disconnect };
+				undef $dbh;
+			}
 			SessionJournal::note($file, 'fail', %id, state => $state) if $told;
 			SessionJournal::note($file, 'wrong', text => "$op: $state $error") unless $told && grep { $_ eq $state } @{ $self->{allow} };
 			delete @{ $c->{sessions} }{ keys %$guess } unless $told;
