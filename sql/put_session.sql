@@ -117,6 +117,13 @@ UPDATE narvik_sessions SET expires_at = '2000-01-01', purge_hour = 0 WHERE user_
 SELECT narvik_change_session_id(:'b', :'a'), narvik_change_session_id(:'b', narvik_session_id('c'));
 SELECT narvik_change_session_id(narvik_session_id('c'), :'b');
 SELECT * FROM pg_temp.sessions();
+-- A trigger's own error is not taken for that of a taken id.
+CREATE FUNCTION pg_temp.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE exclusion_violation USING MESSAGE = 'not today'; END $$;
+CREATE TRIGGER refuse BEFORE UPDATE ON narvik_sessions FOR EACH ROW EXECUTE FUNCTION pg_temp.refuse();
+\set VERBOSITY terse
+SELECT narvik_change_session_id(:'b', narvik_session_id('free'));
+\set VERBOSITY default
+DROP TRIGGER refuse ON narvik_sessions;
 
 -- The identity follows: another user, none, another id, an end.
 BEGIN;

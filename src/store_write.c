@@ -259,7 +259,8 @@ narvik_store_change_id(const unsigned char *old_id, const unsigned char *new_id,
 	error = narvik_attempt(rename_session, &renaming);
 	if (error == NULL)
 		return renaming.done ? NARVIK_ID_CHANGED : NARVIK_ID_NO_SESSION;
-	if (error->sqlerrcode != ERRCODE_EXCLUSION_VIOLATION)
+	if (error->sqlerrcode != ERRCODE_EXCLUSION_VIOLATION ||
+		!narvik_store_has_live(new_id, now))
 		ReThrowError(error);
 	FreeErrorData(error);
 	return NARVIK_ID_TAKEN;

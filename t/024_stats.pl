@@ -72,8 +72,12 @@ counts_for(
 counts_for(
 	'a request without a cookie is not rejected', q{
 	SELECT narvik_authenticate_cookie(h) FROM (VALUES (NULL), (''), ('x=y'), ('narvik_session=')) AS v (h)});
-counts_for('a request with several is rejected once', q{SELECT narvik_authenticate_cookie('narvik_session=a b; narvik_session=unknown');}, rejected => 1);
-counts_for('and not if one is valid', q{SELECT narvik_authenticate_cookie('narvik_session=unknown; narvik_session=fresh');}, validated => 1);
+counts_for(
+	'a request with several is rejected once', q{SELECT narvik_authenticate_cookie('narvik_session=a b; narvik_session=unknown');},
+	rejected => 1);
+counts_for(
+	'and not if one is valid', q{SELECT narvik_authenticate_cookie('narvik_session=unknown; narvik_session=fresh');},
+	validated => 1);
 counts_for(
 	'it has expired if one has',
 	save('old', '-1 second') . q{SELECT narvik_authenticate_cookie('narvik_session=old; narvik_session=unknown');},

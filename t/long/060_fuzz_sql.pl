@@ -135,7 +135,8 @@ my %value = (
 	text => \&text,
 	bytea => sub {
 		my $header = quoted('narvik_session=' . token() . '; x=y');
-		return one_of('NULL::bytea', q{'\\x'::bytea}, "convert_to($header, 'UTF8')", q{'\\xff003b'::bytea || } . "convert_to($header, 'UTF8')",
+		return one_of(
+			'NULL::bytea', q{'\\x'::bytea}, "convert_to($header, 'UTF8')", q{'\\xff003b'::bytea || } . "convert_to($header, 'UTF8')",
 			q{decode(repeat('3b', 2000000), 'hex')}, q{sha256('')});
 	},
 	boolean => sub { one_of('NULL::boolean', 'true', 'false') },
