@@ -6,7 +6,7 @@ sql() { # sql <database> [psql argument...]
 	as_postgres psql -XAtq -v ON_ERROR_STOP=1 -d "$@"
 }
 
-record() { # record <what>... <value>
+record() { # record <part> <rows> <what> <round> <value>
 	local IFS=$'\t'
 	[[ ${!#} =~ ^[0-9.]+$ ]] || die "${*:1:$#-1}: measured '${!#}'"
 	echo "$*" | tee -a "$WORK/measured.tsv"
@@ -18,16 +18,19 @@ rate() {
 	sed -n 's/^tps = \([0-9.]*\).*/\1/p' "$WORK/pgbench.log"
 }
 
-# publish <page> <marker> <file>: the file is what the page has between its markers.
-publish() {
-	awk -v marker="$2" -v results="$3" '
-		$0 == "<!-- " marker " end -->" { inside = 0 }
-		!inside { print }
-		$0 == "<!-- " marker " -->" { inside = 1; while ((getline line < results) > 0) print line }
-	' "$PROJECT/$1" >"$WORK/page"
-	cat "$WORK/page" >"$PROJECT/$1"
-}
-
-machine() {
-	echo "$(sed -n 's/^model name\s*: //p' /proc/cpuinfo | head -n 1), $(nproc) cores"
+# report: what SQL from standard input says of all that was measured, below what it
+# was measured on.  With publish, a page has that between its markers.
+report() { # report [<page> <marker>]
+	as_postgres createdb report
+	sql report -c "CREATE TABLE measured (part text, size bigint, what text, round int, value float8)" \
+		-c "COPY measured FROM STDIN" <"$WORK/measured.tsv"
+	{
+		printf '\nMeasured on %s: %s, clients on the same machine. %s.\n' "$(date -u +%Y-%m-%d)" "$(sed -n 's/^model name\s*: //p' /proc/cpuinfo | head -n 1), $(nproc) cores" \
+			"$(sql report -c "SELECT format('PostgreSQL %s, shared_buffers %s, fsync %s, synchronous_commit %s, full_page_writes %s', split_part(version(), ' ', 2),
+				current_setting('shared_buffers'), current_setting('fsync'), current_setting('synchronous_commit'), current_setting('full_page_writes'))")"
+		sql report -v cores="$(nproc)" -f "$WORK/src/bench/report.sql" -f -
+		echo
+	} | tee "$WORK/report.md"
+	[[ ! ${publish:-} ]] ||
+		sed -i -e "/^<!-- $2 -->/,/^<!-- $2 end -->/ { //!d }" -e "/^<!-- $2 -->/r $WORK/report.md" "$PROJECT/$1"
 }

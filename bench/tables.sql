@@ -34,6 +34,16 @@ CREATE TABLE sessions_indexed (
 CREATE INDEX ON sessions_indexed (user_id);
 CREATE INDEX ON sessions_indexed (expires_at);
 
+/* The table of connect-pg-simple 10.0.0, and what express-session puts into it. */
+CREATE TABLE session (
+	sid			varchar PRIMARY KEY,
+	sess		json NOT NULL,
+	expire		timestamp(6) NOT NULL
+);
+CREATE INDEX ON session (expire);
+CREATE FUNCTION bench_sess() RETURNS json LANGUAGE sql IMMUTABLE
+RETURN '{"cookie":{"originalMaxAge":86400000,"expires":"2026-11-30T12:42:56.943Z","httpOnly":true,"path":"/"},"user":"user1234","theme":"dark"}'::json;
+
 /* Validation with its extension at half-life, by hand in PL/pgSQL. */
 CREATE FUNCTION validate_by_hand(token text)
 RETURNS TABLE (id text, user_id text, created_at timestamptz, expires_at timestamptz,
@@ -74,6 +84,7 @@ BEGIN
 	SELECT sha256(convert_to(bench_token(i), 'UTF8')), 'user' || i / 2, now(),
 		   now() + interval '20 days' + i % 864000 * interval '1 second', '{"theme": "dark"}'
 	FROM generate_series(1, n) i;
+	ASSERT EXISTS (SELECT FROM narvik_validate_session(bench_token(n)));
 END $$;
 
 /* Every page of a table and its indexes into shared_buffers; how many bytes. */

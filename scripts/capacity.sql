@@ -1,19 +1,11 @@
--- scripts/capacity's report, out of table measured.
-\set QUIET 1
-\pset format unaligned
-\pset tuples_only on
-\pset fieldsep ' | '
-CREATE FUNCTION m(name text) RETURNS numeric LANGUAGE sql RETURN (SELECT value FROM measured WHERE what = name);
-CREATE FUNCTION big(n numeric) RETURNS text LANGUAGE sql
-RETURN CASE WHEN n >= 1e9 THEN round(n / 1e9, CASE WHEN n < 1e10 THEN 1 ELSE 0 END) || ' billion'
-			WHEN n >= 1e6 THEN round(n / 1e6, CASE WHEN n < 1e7 THEN 1 ELSE 0 END) || ' million'
-			WHEN n >= 1000 THEN to_char(n, 'FM999,999') ELSE round(n)::text END;
-CREATE FUNCTION bytes(n numeric) RETURNS text LANGUAGE sql
-RETURN CASE WHEN n >= 1e12 THEN round(n / 1e12, 1) || ' TB' WHEN n >= 1e9 THEN round(n / 1e9, CASE WHEN n < 1e10 THEN 1 ELSE 0 END) || ' GB'
-			WHEN n >= 1e6 THEN round(n / 1e6) || ' MB' ELSE round(n) || ' bytes' END;
+-- scripts/capacity's report.
+CREATE FUNCTION m(name text) RETURNS numeric LANGUAGE sql RETURN med('capacity', name);
+CREATE FUNCTION big(n numeric) RETURNS text LANGUAGE sql RETURN to_char(n, 'FM999,999,999,999');
+CREATE FUNCTION bytes(n numeric) RETURNS text LANGUAGE sql RETURN pg_size_pretty(round(n));
 
-\echo '| what | figure |'
-\echo '|---|---|'
+\qecho
+\qecho '| what | figure |'
+\qecho '|---|---|'
 SELECT '| ' || what || ' | ' || figure || ' |' FROM (VALUES
 	('a session: its row', bytes(m('heap'))),
 	('... hash index on the id', bytes(m('id_excl'))),
@@ -22,7 +14,7 @@ SELECT '| ' || what || ' | ' || figure || ' |' FROM (VALUES
 	('... index on the hour of expiry', bytes(m('purge_hour_idx'))),
 	('a session in all, freshly filled', bytes(m('heap') + m('id_excl') + m('user_id_idx') + m('pkey') + m('purge_hour_idx'))),
 	('a session in all, after two lives of the table', bytes(m('lived_in'))),
-	('sessions a GB, after two lives', big(1e9 / m('lived_in'))),
+	('sessions a GB, after two lives', big(1073741824 / m('lived_in'))),
 	('validations a second and core, inside the server', big(m('validate_in_server'))),
 	('validations a second and core, with client and token look-up', big(m('validate') / :cores)),
 	('the same through a router', big(m('router_validate') / :cores)),
@@ -33,12 +25,12 @@ SELECT '| ' || what || ' | ' || figure || ' |' FROM (VALUES
 	('WAL of an extension, one in twenty since the checkpoint', bytes(m('wal_extend'))),
 	('sessions moved to another shard a second', big(m('moved')))) AS v (what, figure);
 
-\echo
-\echo 'On paper: a session lives 30 days and makes 20 requests a day, the busiest hour has'
-\echo 'three times the average. Cores are half busy then. A session extends once in 15 days.'
-\echo
-\echo '| | 10 million | 1 billion | 10 billion |'
-\echo '|---|---|---|---|'
+\qecho
+\qecho 'On paper: a session lives 30 days and makes 20 requests a day, the busiest hour has'
+\qecho 'three times the average. Cores are half busy then. A session extends once in 15 days.'
+\qecho
+\qecho '| | 10 million | 1 billion | 10 billion |'
+\qecho '|---|---|---|---|'
 CREATE TEMPORARY TABLE paper AS
 SELECT n, n * m('lived_in') AS space, 3 * n * 20 / 86400 AS peak, 3 * n / 30 / 86400 AS creates, n / 30 * (m('wal_create') + 2 * m('wal_extend')) AS wal
 FROM unnest('{1e7,1e9,1e10}'::numeric[]) AS n;
@@ -50,6 +42,6 @@ SELECT '| ' || what || ' | ' || string_agg(figure, ' | ' ORDER BY n) || ' |' FRO
 		(4, 'cores for them, routers and shards', big(ceil(2 * peak / (m('router_validate') / :cores)))),
 		(5, 'creates a second, busiest hour', big(creates)),
 		(6, 'WAL a day, creates and extensions', bytes(wal)),
-		(7, 'shards of at most 64 GB of sessions', big(ceil(space / 64e9))))
+		(7, 'shards of at most 64 GB of sessions', big(ceil(space / 68719476736))))
 	AS v (line, what, figure)) AS lines
 GROUP BY line, what ORDER BY line;

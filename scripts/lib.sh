@@ -27,11 +27,7 @@ export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8
 umask 022
 
 PROJECT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-NO_MAIN_CLUSTER=/etc/postgresql-common/createcluster.d/narvik-scripts.conf
-NO_SERVICES=/usr/sbin/policy-rc.d
-NO_SERVICES_TEXT=$'#!/bin/sh\n# For as long as a script of narvik installs packages.\nexit 101'
-PACKAGES_LOCK=/run/lock/narvik-packages
-WORK= SOCKETS= CHILD= PGBIN= PGHOST= installing=
+WORK= SOCKETS= CHILD= PGBIN= PGHOST=
 
 . "$PROJECT/scripts/count.sh"
 
@@ -68,7 +64,6 @@ leave() {
 		kill -TERM -- "-$CHILD" 2>/dev/null
 		wait "$CHILD"
 	fi
-	[[ $installing ]] || { exec {installing}>"$PACKAGES_LOCK" && flock -n "$installing"; } && allow_services
 	if [[ $WORK ]]; then
 		[[ $PGBIN ]] && stop_servers
 		if [[ ${KEEP:-} == 1 ]]; then
@@ -88,30 +83,6 @@ trap 'exit 143' TERM
 
 installed() {
 	[[ $(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null) == installed ]]
-}
-
-# Installing a server makes Debian create and start a cluster "main", and start
-# other services.  Nobody asked for them: two files say so for as long as apt
-# runs.  A policy that the machine has already stays as it is.
-forbid_services() {
-	mkdir -p "${NO_MAIN_CLUSTER%/*}"
-	echo "create_main_cluster = off" >"$NO_MAIN_CLUSTER"
-	if [[ ! -e $NO_SERVICES && ! -L $NO_SERVICES ]]; then
-		# Not install from /dev/stdin: a bare chroot has none.
-		echo "$NO_SERVICES_TEXT" >"$NO_SERVICES"
-		chmod 0755 "$NO_SERVICES"
-	fi
-}
-
-# Also what a run that was killed has left behind.
-allow_services() {
-	if [[ -e $NO_MAIN_CLUSTER ]]; then
-		rm -f "$NO_MAIN_CLUSTER"
-		rmdir --ignore-fail-on-non-empty "${NO_MAIN_CLUSTER%/*}"
-	fi
-	if [[ -f $NO_SERVICES && $(<"$NO_SERVICES") == "$NO_SERVICES_TEXT" ]]; then
-		rm -f "$NO_SERVICES"
-	fi
 }
 
 # The version Debian's metapackage stands for: its own where it is installed,
@@ -135,8 +106,9 @@ debian_mirror() {
 	echo "$mirror"
 }
 
-# need_packages <package>...: installs those that are missing.  Scripts may run side
-# by side: none takes away the two files above while another installs.
+# need_packages <package>...: installs those that are missing.  Installing a server
+# makes Debian create a cluster "main" and start services, which nobody asked for:
+# the commands for that do nothing while apt runs.
 need_packages() {
 	local package missing=()
 	for package; do
@@ -144,14 +116,12 @@ need_packages() {
 	done
 	if ((${#missing[@]})); then
 		echo "installing ${missing[*]}"
-		exec {installing}>"$PACKAGES_LOCK"
-		flock "$installing"
 		[[ ${updated:-} ]] || quietly apt-update apt_get update
-		forbid_services
-		quietly apt-install apt_get install "${missing[@]}"
-		allow_services
-		exec {installing}>&-
-		installing=
+		mkdir -p "$WORK/idle"
+		for package in invoke-rc.d deb-systemd-invoke pg_createcluster; do
+			ln -sf /bin/true "$WORK/idle/$package"
+		done
+		quietly apt-install apt_get -o DPkg::Path="$WORK/idle:$PATH" install "${missing[@]}"
 	fi
 }
 

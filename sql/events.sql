@@ -158,6 +158,23 @@ SELECT count(*) FROM narvik_create_session('kim');
 ALTER TABLE log RENAME TO narvik_events;
 SELECT count(*) FROM narvik_create_session('kim');
 
+-- its code must not run with the rights of another owner
+CREATE ROLE regress_narvik_auditor;
+ALTER TABLE narvik_events OWNER TO regress_narvik_auditor;
+SELECT count(*) FROM narvik_create_session('kim');
+SELECT narvik_delete_sessions_for_user('kim');
+SELECT count(*) > 0 AS listed FROM narvik_fetch_events_for_user('kim');
+SET narvik.events = off;
+SELECT narvik_delete_sessions_for_user('kim');
+SET narvik.events = on;
+ALTER TABLE narvik_events OWNER TO CURRENT_USER;
+DROP ROLE regress_narvik_auditor;
+-- nor may it lose what is written
+CREATE RULE lose AS ON INSERT TO narvik_events DO INSTEAD NOTHING;
+SELECT count(*) FROM narvik_create_session('kim');
+DROP RULE lose ON narvik_events;
+SELECT count(*) FROM narvik_create_session('kim');
+
 RESET narvik.events;
 DELETE FROM narvik_sessions;
 DELETE FROM narvik_events;

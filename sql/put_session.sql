@@ -64,6 +64,7 @@ DELETE FROM narvik_sessions;
 SELECT token, id FROM narvik_create_session('alice', max_age => '1 hour') \gset
 SELECT narvik_put_session(:'id', 'alice', '2100-01-01', '{}');
 SELECT expires_at - created_at AS lives FROM narvik_validate_session(:'token');
+SELECT expires_at = ends_at AS as_stored, purge_hour = floor(extract(epoch FROM ends_at) / 3600) AS hour_fits FROM narvik_sessions;
 SET narvik.session_max_age = '2h';
 SELECT narvik_put_session(:'a', 'alice', '2100-01-01', '{}');
 RESET narvik.session_max_age;
@@ -73,7 +74,8 @@ DELETE FROM narvik_sessions;
 -- The limit holds: for who comes, not for who stays, nor for guests.
 SET narvik.max_sessions_per_user = 1;
 SELECT narvik_put_session(:'a', 'alice', '2100-01-01', '{}'), narvik_put_session(:'b', NULL, '2100-01-01', '{}');
-SELECT narvik_put_session(:'a', 'alice', '2100-01-01', '{"n": 1}');
+UPDATE narvik_sessions SET user_id = 'alice';
+SELECT narvik_put_session(:'a', 'alice', '2100-01-01', '{"n": 1}'), narvik_put_session(:'b', NULL, '2100-01-01', '{}', true);
 SELECT narvik_put_session(:'a', 'alice', '2100-01-01', '{"n": 2}', false), narvik_put_session(:'none', 'alice', '2100-01-01', '{}', true);
 SELECT * FROM pg_temp.sessions();
 SELECT narvik_put_session(:'b', 'alice', '2100-01-01', '{"n": 3}');
@@ -97,6 +99,8 @@ SELECT narvik_put_session(:'none', 'zoe', '2100-01-01', '{}', true), narvik_put_
 DELETE FROM regress_users;
 -- The user was deleted, and the session with them: nothing to write back.
 SELECT narvik_put_session(:'a', 'alice', '2100-01-01', '{}', true);
+UPDATE narvik_sessions SET expires_at = '2000-01-01', purge_hour = 0;
+SELECT narvik_put_session(:'b', 'alice', '2100-01-01', '{}', true);
 SELECT * FROM pg_temp.sessions();
 SELECT narvik_unlink_users();
 DROP TABLE regress_users;
@@ -110,9 +114,16 @@ SELECT count(*) FROM narvik_validate_session('a');
 SELECT narvik_change_session_id(narvik_session_id('c'), narvik_session_id('c')), narvik_change_session_id(:'none', :'a'), narvik_change_session_id('x', :'a'), narvik_change_session_id(NULL, :'a');
 SELECT narvik_change_session_id(narvik_session_id('c'), :'b');
 UPDATE narvik_sessions SET expires_at = '2000-01-01', purge_hour = 0 WHERE user_id = 'bob';
-SELECT narvik_change_session_id(:'b', :'a');
+SELECT narvik_change_session_id(:'b', :'a'), narvik_change_session_id(:'b', narvik_session_id('c'));
 SELECT narvik_change_session_id(narvik_session_id('c'), :'b');
 SELECT * FROM pg_temp.sessions();
+-- A trigger's own error is not taken for that of a taken id.
+CREATE FUNCTION pg_temp.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE exclusion_violation USING MESSAGE = 'not today'; END $$;
+CREATE TRIGGER refuse BEFORE UPDATE ON narvik_sessions FOR EACH ROW EXECUTE FUNCTION pg_temp.refuse();
+\set VERBOSITY terse
+SELECT narvik_change_session_id(:'b', narvik_session_id('free'));
+\set VERBOSITY default
+DROP TRIGGER refuse ON narvik_sessions;
 
 -- The identity follows: another user, none, another id, an end.
 BEGIN;

@@ -38,6 +38,17 @@ SELECT count(*) FROM narvik_validate_session(:'t4');
 SELECT narvik_delete_sessions_for_user('alice');
 SELECT (SELECT count(*) FROM narvik_validate_session(:'t3')), (SELECT count(*) FROM narvik_validate_session(:'t4'));
 
+-- whoever ends the session by an id that it had means it
+SELECT token AS t1, id AS id1 FROM narvik_create_session('alice') \gset
+SELECT token AS t2 FROM narvik_rotate_session(:'t1') \gset
+SELECT token AS t3 FROM narvik_rotate_session(:'t2') \gset
+BEGIN;
+SELECT narvik_authenticate(:'t3');
+SELECT narvik_invalidate_session(:'id1'), narvik_current_user_id() IS NULL AS nobody;
+SELECT narvik_invalidate_session(:'id1');
+COMMIT;
+SELECT count(*) FROM narvik_validate_session(:'t3');
+
 -- Seen after the grace: the session ends.
 SET narvik.detect_reuse = on;
 SET narvik.events = on;

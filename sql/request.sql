@@ -46,6 +46,11 @@ RESET narvik.cookie_name;
 SELECT count(r.id) FROM unnest(ARRAY['', ';', '=', 'narvik_session', 'narvik_session=', 'narvik_session="', 'narvik_session=""', 'narvik_session=a b', 'narvik_session=é',
     'narvik_session=' || repeat('x', 1025), repeat('narvik_session=x;', 10000), E'narvik_session=\x01', '''; --']) h, narvik_authenticate_cookie(h) r;
 SELECT count(r.id) FROM unnest('{"\\x","\\x00","\\x6e617276696b5f73657373696f6e3dff","\\x6e617276696b5f73657373696f6e3d00"}'::bytea[]) h, narvik_authenticate_cookie(h) r;
+-- Nor a session, where narvik_create_cookie would have refused the token, or where
+-- narvik_validate_session takes none so long.
+SELECT narvik_put_session(narvik_session_id(t), 'odd', '2100-01-01', '{}') FROM unnest(ARRAY['a b', 'é', '"', repeat('x', 1025)]) t;
+SELECT count(*) FROM unnest(ARRAY['a b', 'é', '"', repeat('x', 1025)]) t, narvik_authenticate_cookie('narvik_session=' || t);
+
 -- One of more than 1 MB is not looked at, in text or octets.
 SELECT n, t.user_id AS text, b.user_id AS octets FROM unnest('{1048576,1048577}'::int[]) n
 CROSS JOIN LATERAL (SELECT 'narvik_session=alice;' || repeat(' ', n - 21)) h (text)
@@ -68,6 +73,14 @@ SELECT set_cookie FROM narvik_authenticate_cookie('narvik_session=hour');
 SELECT narvik_create_cookie('x'), narvik_create_blank_cookie();
 RESET narvik.cookie_expires_in;
 SELECT narvik_create_cookie('x', '0');
+-- Settings that browsers would not accept are a warning: the request has its answer.
+SELECT pg_temp.make_due('hour');
+SET narvik.cookie_same_site = none;
+SET narvik.cookie_secure = off;
+SELECT set_cookie, extended, user_id FROM narvik_authenticate_cookie('narvik_session=hour');
+SELECT narvik_create_cookie('x');
+RESET narvik.cookie_same_site;
+RESET narvik.cookie_secure;
 -- No cookie lives longer than browsers keep one.
 SELECT narvik_save_session(narvik_session_id('long'), 'dora', statement_timestamp() + '1 day', '{}', '100 years');
 SELECT set_cookie FROM narvik_authenticate_cookie('narvik_session=long');

@@ -144,42 +144,44 @@ narvik_cookie_functions_init(void)
 
 /* ---- making a cookie ---------------------------------------------------- */
 
-static void
-check_settings_go_together(const NarvikCookie *cookie)
+/* Whether browsers accept such a cookie; if not, it is said at this level. */
+static bool
+check_settings_go_together(const NarvikCookie *cookie, int elevel)
 {
 	switch (narvik_cookie_conflict(cookie))
 	{
 		case NARVIK_COOKIE_NO_CONFLICT:
-			break;
+			return true;
 		case NARVIK_SAME_SITE_NONE_NEEDS_SECURE:
-			ereport(ERROR,
+			ereport(elevel,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("value \"none\" of \"narvik.cookie_same_site\" requires \"narvik.cookie_secure\"")));
 			break;
 		case NARVIK_PARTITIONED_NEEDS_SECURE:
-			ereport(ERROR,
+			ereport(elevel,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("\"narvik.cookie_partitioned\" requires \"narvik.cookie_secure\"")));
 			break;
 		case NARVIK_PREFIX_NEEDS_SECURE:
-			ereport(ERROR,
+			ereport(elevel,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("value \"%s\" of \"narvik.cookie_name\" requires \"narvik.cookie_secure\"",
 							cookie->name)));
 			break;
 		case NARVIK_HOST_PREFIX_NEEDS_NO_DOMAIN:
-			ereport(ERROR,
+			ereport(elevel,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("value \"%s\" of \"narvik.cookie_name\" requires an empty \"narvik.cookie_domain\"",
 							cookie->name)));
 			break;
 		case NARVIK_HOST_PREFIX_NEEDS_ROOT_PATH:
-			ereport(ERROR,
+			ereport(elevel,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("value \"%s\" of \"narvik.cookie_name\" requires \"/\" as \"narvik.cookie_path\"",
 							cookie->name)));
 			break;
 	}
+	return false;
 }
 
 static NarvikCookie
@@ -195,7 +197,6 @@ cookie_from_settings(int64 max_age)
 		.partitioned = cookie_partitioned
 	};
 
-	check_settings_go_together(&cookie);
 	return cookie;
 }
 
@@ -282,6 +283,9 @@ print_cookie(const NarvikCookie *cookie, const char *value, size_t value_len)
  * The cookie of a session that has just been extended, whose token came in one.
  * If no setting says how long the cookie lives, it lives as
  * long as the session, or as long as browsers permit.
+ *
+ * NULL, and a warning, if browsers would not accept it: whoever changed the
+ * settings may not have logged in since, and all others still have a cookie.
  */
 text *
 narvik_session_cookie(const char *token, size_t len, TimestampTz expires_at)
@@ -299,6 +303,8 @@ narvik_session_cookie(const char *token, size_t len, TimestampTz expires_at)
 	else
 		max_age = choose_max_age(NULL);
 	cookie = cookie_from_settings(max_age);
+	if (!check_settings_go_together(&cookie, WARNING))
+		return NULL;
 	return print_cookie(&cookie, token, len);
 }
 
@@ -359,6 +365,7 @@ narvik_create_cookie(PG_FUNCTION_ARGS)
 	token = PG_GETARG_TEXT_PP(0);
 	cookie = cookie_from_settings(choose_max_age(PG_ARGISNULL(1) ? NULL :
 												 PG_GETARG_INTERVAL_P(1)));
+	(void) check_settings_go_together(&cookie, ERROR);
 	check_token(VARDATA_ANY(token), VARSIZE_ANY_EXHDR(token));
 	PG_RETURN_TEXT_P(print_cookie(&cookie, VARDATA_ANY(token),
 								  VARSIZE_ANY_EXHDR(token)));
@@ -376,6 +383,7 @@ narvik_create_blank_cookie(PG_FUNCTION_ARGS)
 {
 	NarvikCookie cookie = cookie_from_settings(0);
 
+	(void) check_settings_go_together(&cookie, ERROR);
 	PG_RETURN_TEXT_P(print_cookie(&cookie, "", 0));
 }
 

@@ -119,19 +119,6 @@ narvik_create_guest_session(PG_FUNCTION_ARGS)
 	return store_session(fcinfo, &session);
 }
 
-/* The session of a token that somebody had before this log-in, if there is one. */
-static bool
-end_replaced(const unsigned char *id)
-{
-	unsigned char present_id[NARVIK_ID_BYTES];
-	TimestampTz replaced_at;
-
-	return narvik_store_delete(id, NARVIK_REPLACED) ||
-		(narvik_remembers_replaced() &&
-		 narvik_store_find_replaced(id, present_id, &replaced_at) &&
-		 narvik_store_delete(present_id, NARVIK_REPLACED));
-}
-
 /*
  * narvik_promote_session(token text, user_id text, data jsonb,
  *						  expires_in interval, sliding boolean,
@@ -166,6 +153,6 @@ narvik_promote_session(PG_FUNCTION_ARGS)
 		narvik_count(NARVIK_PROMOTED, 1);
 		return narvik_created_session(fcinfo, token, &session);
 	}
-	narvik_count(NARVIK_INVALIDATED, end_replaced(old_id));
+	narvik_count(NARVIK_INVALIDATED, narvik_store_delete(old_id, NARVIK_REPLACED));
 	return store_session(fcinfo, &session);
 }

@@ -5,7 +5,8 @@
  * An event is a row that the transaction writes which does what it tells: both
  * are there or neither is.  A statement that deletes sessions writes their
  * events itself, so that there is one for each row that went and for no other.
- * Everything runs as the owner of the table of sessions (store_run.c).
+ * Everything runs as the owner of the tables (store_run.c), which is one and the
+ * same: code of a second one would run with the rights of the first.
  *
  * Notifications are PostgreSQL's own: they are sent at commit.  What just ran
  * out of time is not announced.  Nothing here ever sees a token.
@@ -114,15 +115,22 @@ claims_array(void)
 
 /*
  * The table's name, for the text of a statement in which %s still stands for
- * the table of sessions.
+ * the table of sessions.  Both must be one owner's.
  */
 static char *
 events_table(void)
 {
 	Relation	rel = narvik_events_open(AccessShareLock);
+	Relation	sessions = narvik_relation_open(AccessShareLock);
 	const char *name = narvik_qualified_name(rel);
 	StringInfoData escaped;
 
+	if (rel->rd_rel->relowner != sessions->rd_rel->relowner)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("tables \"%s\" and \"%s\" must have the same owner",
+						RelationGetRelationName(sessions), RelationGetRelationName(rel))));
+	table_close(sessions, NoLock);
 	table_close(rel, NoLock);
 	initStringInfo(&escaped);
 	for (; *name; name++)
@@ -345,11 +353,10 @@ narvik_run_ending(NarvikStatement *deletion, Datum *values, const char *nulls,
 	if (!events && !announce)
 		return narvik_run_count(deletion, values, nulls, how);
 
-	for (int i = 0; i < NARVIK_MAX_PARAMS; i++)
-	{
-		all_nulls[i] = i < deletion->nparams && nulls != NULL ? nulls[i] : ' ';
-		all_values[i] = i < deletion->nparams ? values[i] : (Datum) 0;
-	}
+	memset(all_nulls, ' ', sizeof(all_nulls));
+	if (nulls != NULL)
+		memcpy(all_nulls, nulls, deletion->nparams);
+	memcpy(all_values, values, deletion->nparams * sizeof(Datum));
 	if (events)
 	{
 		all_values[deletion->nparams] = TimestampTzGetDatum(narvik_now());
@@ -394,6 +401,9 @@ narvik_list_events_for_user(const text *user_id, int64 before_seq, int32 max_row
 							Tuplestorestate *rows)
 {
 	static NarvikStatement list = {
+		.text = "SELECT seq, at, kind, reason, pg_catalog.encode(session_id, 'hex'), user_id, detail"
+		" FROM ONLY %s WHERE user_id = $1 AND seq < $2 ORDER BY seq DESC LIMIT $3",
+		.of_events = true,
 		.nparams = 3,
 		.params = {TEXTOID, INT8OID, INT8OID},
 		.ncolumns = 7,
@@ -404,9 +414,6 @@ narvik_list_events_for_user(const text *user_id, int64 before_seq, int32 max_row
 		PointerGetDatum(user_id), Int64GetDatum(before_seq), Int64GetDatum(max_rows)
 	};
 
-	set_text(&list, psprintf("SELECT seq, at, kind, reason, pg_catalog.encode(session_id, 'hex'),"
-							 " user_id, detail FROM ONLY %s WHERE user_id = $1 AND seq < $2"
-							 " ORDER BY seq DESC LIMIT $3", events_table()));
 	(void) narvik_run_into(&list, values, NULL, NARVIK_READ_ONLY, rows);
 }
 
@@ -419,6 +426,10 @@ int64
 narvik_forget_old_events(TimestampTz now, int32 limit)
 {
 	static NarvikStatement forget = {
+		.text = "DELETE FROM ONLY %1$s WHERE seq = ANY (ARRAY("
+		"SELECT seq FROM (SELECT seq, at FROM ONLY %1$s ORDER BY seq LIMIT $2)"
+		" AS oldest WHERE at < $1))",
+		.of_events = true,
 		.nparams = 2,
 		.params = {TIMESTAMPTZOID, INT8OID},
 		.cursor_options = CURSOR_OPT_GENERIC_PLAN
@@ -426,13 +437,8 @@ narvik_forget_old_events(TimestampTz now, int32 limit)
 	Datum		values[2] = {
 		TimestampTzGetDatum(now - events_retention * USECS_PER_SEC), Int64GetDatum(limit)
 	};
-	char	   *table;
 
 	if (events_retention == 0)
 		return 0;
-	table = events_table();
-	set_text(&forget, psprintf("DELETE FROM ONLY %s WHERE seq = ANY (ARRAY("
-							   "SELECT seq FROM (SELECT seq, at FROM ONLY %s ORDER BY seq LIMIT $2)"
-							   " AS oldest WHERE at < $1))", table, table));
 	return narvik_run_count(&forget, values, NULL, 0);
 }

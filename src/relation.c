@@ -167,14 +167,24 @@ narvik_find_function(const char *name)
 /* ---- the table ---------------------------------------------------------- */
 
 static void
-report_altered_table(const char *detail)
+report_altered(const char *table, const char *detail)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("table \"%s\" is not as extension \"narvik\" made it",
-					TABLE_NAME),
+					table),
 			 errdetail_internal("%s", detail),
 			 undo_hint()));
+}
+
+static void
+check_kind(Relation rel, const char *table)
+{
+	if (rel->rd_rel->relkind != RELKIND_RELATION)
+		report_altered(table, _("It is not an ordinary table."));
+	/* A plan that a rule replaced does not notice when the rule is dropped. */
+	if (rel->rd_rules != NULL)
+		report_altered(table, _("It has rules."));
 }
 
 /*
@@ -185,25 +195,20 @@ check_table(Relation rel)
 {
 	TupleDesc	desc = RelationGetDescr(rel);
 
-	if (rel->rd_rel->relkind != RELKIND_RELATION)
-		report_altered_table(_("It is not an ordinary table."));
-	/* A plan that a rule replaced does not notice when the rule is dropped. */
-	if (rel->rd_rules != NULL)
-		report_altered_table(_("It has rules."));
-
+	check_kind(rel, TABLE_NAME);
 	for (int i = 0; i < Natts_narvik; i++)
 	{
 		Form_pg_attribute att = i < desc->natts ? TupleDescAttr(desc, i) : NULL;
 
 		if (att == NULL || att->attisdropped ||
 			strcmp(NameStr(att->attname), columns[i].name) != 0)
-			report_altered_table(psprintf(_("Column \"%s\" is missing."),
+			report_altered(TABLE_NAME, psprintf(_("Column \"%s\" is missing."),
 										  columns[i].name));
 		if (att->atttypid != columns[i].type || att->atttypmod != -1)
-			report_altered_table(psprintf(_("Column \"%s\" has another type."),
+			report_altered(TABLE_NAME, psprintf(_("Column \"%s\" has another type."),
 										  columns[i].name));
 		if (att->attcollation != columns[i].collation)
-			report_altered_table(psprintf(_("Column \"%s\" has another collation."),
+			report_altered(TABLE_NAME, psprintf(_("Column \"%s\" has another collation."),
 										  columns[i].name));
 	}
 }
@@ -215,7 +220,7 @@ check_table(Relation rel)
 void
 narvik_report_bad_column(const char *column)
 {
-	report_altered_table(psprintf(_("Column \"%s\" of a row has a value that narvik did not write."),
+	report_altered(TABLE_NAME, psprintf(_("Column \"%s\" of a row has a value that narvik did not write."),
 								  column));
 }
 
@@ -274,7 +279,7 @@ find_id_index(Relation rel)
 	Oid			found = find_index(rel, HASH_AM_OID, Anum_narvik_id, true);
 
 	if (!OidIsValid(found))
-		report_altered_table(_("The hash exclusion constraint on column \"id\" is missing."));
+		report_altered(TABLE_NAME, _("The hash exclusion constraint on column \"id\" is missing."));
 	return found;
 }
 
@@ -338,7 +343,10 @@ narvik_events_open(LOCKMODE lockmode)
 		known_events = relid;
 		rel = try_table_open(relid, lockmode);
 		if (rel != NULL)
+		{
+			check_kind(rel, EVENTS_TABLE_NAME);
 			return rel;
+		}
 		known_events = InvalidOid;
 	}
 }
@@ -350,6 +358,6 @@ narvik_relation_open_hour_index(Relation rel)
 	Oid			hour_index = find_index(rel, BTREE_AM_OID, Anum_narvik_purge_hour, false);
 
 	if (!OidIsValid(hour_index))
-		report_altered_table(_("The index on column \"purge_hour\" is missing."));
+		report_altered(TABLE_NAME, _("The index on column \"purge_hour\" is missing."));
 	return index_open(hour_index, AccessShareLock);
 }

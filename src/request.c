@@ -82,8 +82,8 @@ try_cookies(const char *header, size_t len, NarvikSession *session, text **token
  * session this transaction's identity.  No row, and nobody, if none is valid, or
  * for NULL or more than 1 MB; never an error because of the header.
  *
- * If the session was extended, set_cookie is what to send; invalid_parameter_value
- * if a browser would ignore it for its settings.
+ * If the session was extended, set_cookie is what to send; NULL, and a warning,
+ * if browsers would ignore it for its settings.
  */
 Datum
 narvik_authenticate_cookie(PG_FUNCTION_ARGS)

@@ -1,7 +1,7 @@
 /*
  * store_run.c
- *		Running SQL statements on the table of sessions: as whom, and in which
- *		snapshot.
+ *		Running SQL statements on the tables of sessions and of events: as whom,
+ *		and in which snapshot.
  *
  * Every statement runs as the table's owner (sql.c), so that callers need no
  * privilege on the table and cannot slip in operators of their own.
@@ -56,7 +56,8 @@ make_plan(NarvikStatement *statement, Relation rel)
 static void
 prepare(NarvikRun *run, NarvikStatement *statement, int how)
 {
-	Relation	rel = narvik_relation_open(how & NARVIK_READ_ONLY ? AccessShareLock : RowExclusiveLock);
+	LOCKMODE	lockmode = how & NARVIK_READ_ONLY ? AccessShareLock : RowExclusiveLock;
+	Relation	rel = statement->of_events ? narvik_events_open(lockmode) : narvik_relation_open(lockmode);
 
 	run->caller_context = CurrentMemoryContext;
 	if (SPI_connect() != SPI_OK_CONNECT)

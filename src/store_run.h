@@ -1,7 +1,7 @@
 /*
  * store_run.h
- *		Running SQL statements on the table of sessions; for the store's own
- *		files.
+ *		Running SQL statements on the tables; for the store's own files, and for
+ *		events.c.
  */
 #ifndef NARVIK_STORE_RUN_H
 #define NARVIK_STORE_RUN_H
@@ -14,11 +14,13 @@
 #define NARVIK_MAX_PARAMS	12
 
 /*
- * A statement; %s stands for the table.  Its plan is made when first used.
+ * A statement; %s stands for the table of sessions, or for that of events.  Its
+ * plan is made when first used.
  */
 typedef struct NarvikStatement
 {
 	const char *text;
+	bool		of_events;
 	int			nparams;
 	Oid			params[NARVIK_MAX_PARAMS];	/* their types */
 	int			ncolumns;		/* of its result */

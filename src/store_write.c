@@ -259,7 +259,8 @@ narvik_store_change_id(const unsigned char *old_id, const unsigned char *new_id,
 	error = narvik_attempt(rename_session, &renaming);
 	if (error == NULL)
 		return renaming.done ? NARVIK_ID_CHANGED : NARVIK_ID_NO_SESSION;
-	if (error->sqlerrcode != ERRCODE_EXCLUSION_VIOLATION)
+	if (error->sqlerrcode != ERRCODE_EXCLUSION_VIOLATION ||
+		!narvik_store_has_live(new_id, now))
 		ReThrowError(error);
 	FreeErrorData(error);
 	return NARVIK_ID_TAKEN;
@@ -373,18 +374,42 @@ narvik_store_update_data(const unsigned char *id, Jsonb *patch, TimestampTz now)
 	return data;
 }
 
+/*
+ * Lock the session that has this id, or had it before a rotation that is
+ * remembered: a revocation that meets a rotation must not miss the successor.
+ */
+static bool
+lock_session_or_successor(const unsigned char *id, NarvikSession *session)
+{
+	unsigned char present_id[NARVIK_ID_BYTES];
+	unsigned char last_id[NARVIK_ID_BYTES];
+	TimestampTz replaced_at;
+
+	memcpy(present_id, id, NARVIK_ID_BYTES);
+	while (!narvik_lock_session(present_id, LockTupleExclusive, NARVIK_NO_DATA, session))
+	{
+		memcpy(last_id, present_id, NARVIK_ID_BYTES);
+		if (!narvik_remembers_replaced() ||
+			!narvik_store_find_replaced(id, present_id, &replaced_at) ||
+			memcmp(present_id, last_id, NARVIK_ID_BYTES) == 0)
+			return false;
+	}
+	return true;
+}
+
 bool
 narvik_store_delete(const unsigned char *id, const char *reason)
 {
 	NarvikSession session;
 	bool		deleted = false;
 
-	if (narvik_lock_session(id, LockTupleExclusive, NARVIK_NO_DATA, &session))
+	if (lock_session_or_successor(id, &session))
 	{
 		Datum		value = PointerGetDatum(&session.tid);
 
 		deleted = narvik_run_ending(&delete_session, &value, NULL,
 									NARVIK_NEWEST_STATE | NARVIK_ANNOUNCED, reason) > 0;
+		narvik_identity_session_ended(session.id);
 	}
 	narvik_identity_session_ended(id);
 	return deleted;

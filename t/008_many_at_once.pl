@@ -186,8 +186,12 @@ is( $node->safe_psql(
 		SELECT count(*) FROM (SELECT FROM puts GROUP BY n HAVING count(*) FILTER (WHERE done) <> 1) AS wrong}),
 	'0',
 	'each id was put once as a new one');
-is( $node->safe_psql('postgres', q{SELECT count(DISTINCT n) - count(DISTINCT f.id) FROM puts LEFT JOIN narvik_fetch_session(narvik_session_id('put' || n)) AS f ON true}),
-	'0', 'and none is lost');
+is( $node->safe_psql(
+		'postgres',
+		q{SELECT count(DISTINCT n) - count(DISTINCT f.id) FROM puts LEFT JOIN narvik_fetch_session(narvik_session_id('put' || n)) AS f ON true}
+	),
+	'0',
+	'and none is lost');
 run_clients(
 	'putting anew',
 	'--transactions=200',
@@ -224,12 +228,16 @@ run_clients(
 	map {
 		("008_existing_$_\@1" =>
 			  "\\set n random(1, 400)\nBEGIN ISOLATION LEVEL @{[ s/_/ /r ]};\nSELECT count(*) FROM puts;\n$put_existing;\nCOMMIT;")
-	} 'read_committed', 'repeatable_read', 'serializable');
-is($node->safe_psql('postgres', q{SELECT count(*) FROM gone, narvik_fetch_session(narvik_session_id('out' || n))}),
+	} 'read_committed',
+	'repeatable_read',
+	'serializable');
+is( $node->safe_psql('postgres', q{SELECT count(*) FROM gone, narvik_fetch_session(narvik_session_id('out' || n))}),
 	'0', 'nothing that was logged out is back');
-is($node->safe_psql('postgres', q{SELECT count(*) FROM generate_series(201, 400) AS n, narvik_fetch_session(narvik_session_id('out' || n))}),
-	'200', 'and nobody else is gone');
-is($node->safe_psql('postgres', q{SELECT DISTINCT done FROM puts WHERE n <= 200 ORDER BY 1}),
+is( $node->safe_psql(
+		'postgres', q{SELECT count(*) FROM generate_series(201, 400) AS n, narvik_fetch_session(narvik_session_id('out' || n))}),
+	'200',
+	'and nobody else is gone');
+is( $node->safe_psql('postgres', q{SELECT DISTINCT done FROM puts WHERE n <= 200 ORDER BY 1}),
 	"f\nt", 'though both came first');
 
 # -- one guest promoted by all
@@ -241,11 +249,11 @@ run_clients(
 	'--transactions=200',
 	'008_promote@2' => "\\set n random(1, 100)\n$promote;",
 	'008_promote_rr@1' => "\\set n random(1, 100)\nBEGIN ISOLATION LEVEL REPEATABLE READ;\nSELECT count(*) FROM puts;\n$promote;\nCOMMIT;");
-is($node->safe_psql('postgres', 'SELECT count(*), count(DISTINCT n) FROM promotions WHERE cart'),
+is( $node->safe_psql('postgres', 'SELECT count(*), count(DISTINCT n) FROM promotions WHERE cart'),
 	'100|100', q{each guest's data went to one log-in});
-is($node->safe_psql('postgres', 'SELECT count(*) FROM promotions AS p WHERE NOT EXISTS (SELECT FROM narvik_validate_session(p.token))'),
+is( $node->safe_psql('postgres', 'SELECT count(*) FROM promotions AS p WHERE NOT EXISTS (SELECT FROM narvik_validate_session(p.token))'),
 	'0', 'everybody is logged in');
-is($node->safe_psql('postgres', q{SELECT count(*) FROM generate_series(1, 100) AS n, narvik_validate_session('guest' || n)}),
+is( $node->safe_psql('postgres', q{SELECT count(*) FROM generate_series(1, 100) AS n, narvik_validate_session('guest' || n)}),
 	'0', q{and no guest's token is});
 
 # -- ids changed for each other
@@ -259,8 +267,12 @@ run_clients(
 	\set new random(1, 6)
 	SELECT try_change('id' || :old, 'id' || :new);
 	});
-is($node->safe_psql('postgres', q{SELECT string_agg(f.user_id, ' ' ORDER BY f.user_id) FROM generate_series(1, 6) AS n, narvik_fetch_session(narvik_session_id('id' || n)) AS f}),
-	'owner1 owner2 owner3 owner4', 'each session has one of the ids');
+is( $node->safe_psql(
+		'postgres',
+		q{SELECT string_agg(f.user_id, ' ' ORDER BY f.user_id) FROM generate_series(1, 6) AS n, narvik_fetch_session(narvik_session_id('id' || n)) AS f}
+	),
+	'owner1 owner2 owner3 owner4',
+	'each session has one of the ids');
 
 # -- one user logging in everywhere
 
@@ -296,8 +308,12 @@ run_clients(
 	\set u random(1, 3)
 	SELECT narvik_put_session(narvik_session_id('shared' || :n), 'sharer' || :u, now() - interval '1 second', '{}');
 	});
-is($node->safe_psql('postgres', q{SELECT count(*) FROM (SELECT FROM narvik_sessions WHERE user_id LIKE 'sharer%' AND expires_at > now() GROUP BY user_id HAVING count(*) > 3) AS over}),
-	'0', 'the limit was kept');
+is( $node->safe_psql(
+		'postgres',
+		q{SELECT count(*) FROM (SELECT FROM narvik_sessions WHERE user_id LIKE 'sharer%' AND expires_at > now() GROUP BY user_id HAVING count(*) > 3) AS over}
+	),
+	'0',
+	'the limit was kept');
 
 ok( !$node->log_contains('deadlock detected|could not serialize access due to concurrent|terminated by signal'),
 	'no deadlock, no serialization failure, no crash');

@@ -69,6 +69,19 @@ counts_for(
 counts_for(
 	'no token at all is not rejected', q{
 	SELECT narvik_validate_session(t), narvik_authenticate(t) FROM (VALUES (NULL), ('')) AS v (t)});
+counts_for(
+	'a request without a cookie is not rejected', q{
+	SELECT narvik_authenticate_cookie(h) FROM (VALUES (NULL), (''), ('x=y'), ('narvik_session=')) AS v (h)});
+counts_for(
+	'a request with several is rejected once', q{SELECT narvik_authenticate_cookie('narvik_session=a b; narvik_session=unknown');},
+	rejected => 1);
+counts_for(
+	'and not if one is valid', q{SELECT narvik_authenticate_cookie('narvik_session=unknown; narvik_session=fresh');},
+	validated => 1);
+counts_for(
+	'it has expired if one has',
+	save('old', '-1 second') . q{SELECT narvik_authenticate_cookie('narvik_session=old; narvik_session=unknown');},
+	created => 1, expired => 1);
 counts_for('expired', q{SELECT narvik_validate_session('expired');}, expired => 1);
 counts_for('then there is no row any more', q{SELECT narvik_validate_session('expired');}, rejected => 1);
 counts_for(

@@ -89,7 +89,7 @@ changed_meanwhile(
 my $thin_out = q{SET session_replication_role = replica;
 	DELETE FROM narvik_sessions WHERE user_id = 'expired' AND ctid > '(0,20)'};
 changed_meanwhile('VACUUM FULL', "$thin_out; VACUUM FULL narvik_sessions");
-changed_meanwhile('CLUSTER', "$thin_out; CLUSTER narvik_sessions USING narvik_sessions_user_id_idx");
+changed_meanwhile('CLUSTER', "$thin_out; CLUSTER narvik_sessions USING narvik_sessions_purge_hour_idx");
 changed_meanwhile('SET UNLOGGED', "$thin_out; ALTER TABLE narvik_sessions SET UNLOGGED");
 changed_meanwhile('REINDEX', 'REINDEX TABLE narvik_sessions');
 changed_meanwhile('another table', "DROP EXTENSION narvik; CREATE EXTENSION narvik; $refill", live => 3000);

@@ -70,8 +70,8 @@ my %writes_if_free = map { $_ => 1 } qw(validate authenticate validate_user);
 # They never wait, and keep to their snapshot; all others work on the newest state.
 my %reads = (%writes_if_free, fetch => 1, fetch_for_user => 1);
 my %changes_user = map { $_ => 1 } qw(delete_user rename_user);
-my %locks_user = map { $_ => 1 }
-  qw(create create_evicting save promote put put_existing put_new log_in_again delete_and_save delete_user rename_user);
+my %locks_user =
+  map { $_ => 1 } qw(create create_evicting save promote put put_existing put_new log_in_again delete_and_save delete_user rename_user);
 my %saves = map { $_ => 1 } qw(save put put_new delete_and_save);
 # Of a guest's session they make another one than of a user's.
 my %meets_guest = map { $_ => 1 } qw(promote put put_existing change_id);

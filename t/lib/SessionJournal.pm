@@ -168,13 +168,13 @@ sub table_rows
 {
 	my ($dbh) = @_;
 	my %rows;
-	$dbh->do("SET LOCAL enable_$_ = off") foreach qw(indexscan indexonlyscan bitmapscan);
+	use_indexes($dbh, 'off');
 	my $all = $dbh->selectall_arrayref(
 		q{
 		SELECT user_id, encode(id, 'hex') AS id, (extract(epoch FROM expires_at) * 1000000)::bigint AS expires,
 			data->>'n' AS n, purge_hour = floor(extract(epoch FROM expires_at) / 3600) AS whole
 		FROM narvik_sessions}, { Slice => {} });
-	$dbh->do("SET LOCAL enable_$_ = on") foreach qw(indexscan indexonlyscan bitmapscan);
+	use_indexes($dbh, 'on');
 	push @{ $rows{ $_->{user_id} } }, $_ foreach @$all;
 	return \%rows;
 }
@@ -268,40 +268,13 @@ sub token_violations
 # amcheck knows tables and btrees.  The hash index is compared by hand: each row
 # is found by its id, and each entry leads to a place where a row is, or was
 # (until VACUUM, which takes the entry first).
-sub index_violations
-{
-	my ($dbh) = @_;
-	my @wrong;
-	my $one = sub { ($dbh->selectrow_array($_[0]))[0] };
-	push @wrong, "amcheck, table: $_"
-	  foreach @{ $dbh->selectcol_arrayref(q{SELECT msg FROM verify_heapam('narvik_sessions', check_toast => true)}) };
-
-	my $btrees = $dbh->selectcol_arrayref(
-		q{
-		SELECT indexrelid::regclass::text FROM pg_index
-		JOIN pg_class AS c ON c.oid = indexrelid JOIN pg_am AS a ON a.oid = c.relam
-		WHERE indrelid = 'narvik_sessions'::regclass AND amname = 'btree'});
-	push @wrong, 'there are ' . @$btrees . ' btrees' if @$btrees != 3;
-	foreach my $btree (@$btrees)
-	{
-		$dbh->do('SAVEPOINT amcheck');
-		eval { $dbh->do("SELECT bt_index_check('$btree', true)") } or push @wrong, "amcheck, $btree: $@";
-		$dbh->do('ROLLBACK TO amcheck');
-	}
-
-	$dbh->do("SET LOCAL enable_$_ = off") foreach qw(indexscan indexonlyscan bitmapscan);
-	my $unfound = $one->(
-		q{
+my @violations = (
+	'rows that the hash index does not find' => q{
 		SELECT count(*) FROM narvik_sessions AS s
 		WHERE NOT EXISTS (SELECT FROM narvik_fetch_session(encode(s.id, 'hex')) AS f
-						  WHERE f.id = encode(s.id, 'hex') AND f.user_id = s.user_id AND f.expires_at = s.expires_at)});
-	push @wrong, "$unfound rows that the hash index does not find" if $unfound;
-	my $twice = $one->('SELECT count(*) - count(DISTINCT id) FROM narvik_sessions');
-	push @wrong, "$twice ids that are there twice" if $twice;
-	$dbh->do("SET LOCAL enable_$_ = on") foreach qw(indexscan indexonlyscan bitmapscan);
-
-	my $astray = $one->(
-		q{
+						  WHERE f.id = encode(s.id, 'hex') AND f.user_id = s.user_id AND f.expires_at = s.expires_at)},
+	'ids that are there twice' => 'SELECT count(*) - count(DISTINCT id) FROM narvik_sessions',
+	'entries of the hash index without a row' => q{
 		SELECT count(*) FROM generate_series(1, pg_relation_size('narvik_sessions_id_excl') / current_setting('block_size')::int - 1) AS b,
 			LATERAL (SELECT get_raw_page('narvik_sessions_id_excl', 'main', b) AS page OFFSET 0) AS p,
 			LATERAL hash_page_items(CASE WHEN hash_page_type(page) IN ('bucket', 'overflow') THEN page END) AS i
@@ -310,8 +283,33 @@ sub index_violations
 			FROM generate_series(0, pg_relation_size('narvik_sessions') / current_setting('block_size')::int - 1) AS b,
 				 LATERAL heap_page_items(get_raw_page('narvik_sessions', 'main', b))
 			WHERE lp_flags <> 0)});
-	push @wrong, "$astray entries of the hash index without a row" if $astray;
+
+sub index_violations
+{
+	my ($dbh) = @_;
+	my @wrong =
+	  map { "amcheck, table: $_" } @{ $dbh->selectcol_arrayref(q{SELECT msg FROM verify_heapam('narvik_sessions', check_toast => true)}) };
+	foreach my $btree (qw(pkey user_id_idx purge_hour_idx))
+	{
+		$dbh->do('SAVEPOINT amcheck');
+		eval { $dbh->do("SELECT bt_index_check('narvik_sessions_$btree', true)") } or push @wrong, "amcheck, narvik_sessions_$btree: $@";
+		$dbh->do('ROLLBACK TO amcheck');
+	}
+	use_indexes($dbh, 'off');
+	foreach my $n (0 .. $#violations / 2)
+	{
+		my ($count) = $dbh->selectrow_array($violations[ 2 * $n + 1 ]);
+		push @wrong, "$count $violations[2 * $n]" if $count;
+	}
+	use_indexes($dbh, 'on');
 	return @wrong;
+}
+
+sub use_indexes
+{
+	my ($dbh, $whether) = @_;
+	$dbh->do("SET LOCAL enable_$_ = $whether") foreach qw(indexscan indexonlyscan bitmapscan);
+	return;
 }
 
 # ---- for the report ---------------------------------------------------------
@@ -319,13 +317,13 @@ sub index_violations
 sub summary
 {
 	my ($self) = @_;
-	my %counts = map {
-		my $counts = $self->{$_};
-		($_ => join ', ', map { "$_ $counts->{$_}" } sort keys %$counts)
-	} qw(acknowledged failed);
+	my ($acknowledged, $failed) = map {
+		my $counts = $_;
+		join ', ', map { "$_ $counts->{$_}" } sort keys %$counts
+	} @{$self}{qw(acknowledged failed)};
 	return
-		"operations acknowledged: $counts{acknowledged}; failed: $counts{failed}; "
-	  . "under way when the connection broke: $self->{happened} happened, $self->{vanished} did not; "
+		"operations acknowledged: $acknowledged; failed: $failed; under way when the connection broke: $self->{happened} happened, "
+	  . "$self->{vanished} did not; "
 	  . keys(%{ $self->{sessions} })
 	  . ' sessions live, '
 	  . keys(%{ $self->{dead} })

@@ -101,8 +101,8 @@ sub run
 		SessionJournal::note($file, 'begin', %id, changes => $guess);
 		my ($changes, @dead) = eval { $do->($dbh) };
 		my ($error, $state) = ($@, $dbh->state);
-		# DBD::Pg keeps to itself with which state a commit failed.
-		$state = '57014' if !$changes && $error =~ /^DBD::Pg::db commit failed: ERROR:  canceling statement due to/;
+		# DBD::Pg keeps to itself with which state a commit or a rollback failed.
+		$state = '57014' if !$changes && $error =~ /^DBD::Pg::db (commit|rollback) failed: ERROR:  canceling statement due to/;
 		if ($changes)
 		{
 			SessionJournal::note($file, 'ack', %id, changes => $changes, dead => \@dead);
@@ -121,7 +121,12 @@ sub run
 		{
 			# Without a state the error is not the server's, but that of its answer.
 			my $told = $state && $state ne '00000';
-			eval { $dbh->rollback } unless $dbh->{AutoCommit};
+			# A rollback can be cancelled, too, and leaves the transaction as it is.
+			if (!$dbh->{AutoCommit} && !eval { $dbh->rollback; 1 })
+			{
+				eval { $dbh->disconnect };
+				undef $dbh;
+			}
 			SessionJournal::note($file, 'fail', %id, state => $state) if $told;
 			SessionJournal::note($file, 'wrong', text => "$op: $state $error") unless $told && grep { $_ eq $state } @{ $self->{allow} };
 			delete @{ $c->{sessions} }{ keys %$guess } unless $told;
@@ -139,16 +144,40 @@ sub connected
 
 # ---- operations -------------------------------------------------------------
 #
-# Each takes a client and a user of its own, and returns what it may change until
-# the answer is there, and how it is done: by a function that returns what it did
-# change and which tokens it ended, or dies.
+# Each is on a session of the client's own: how many in a hundred, a statement that
+# answers one row if it is done, and what the session is then, if another: '?' is what
+# only the server knows before, and nothing at all means that it is gone.
 
-my %share = (
-	create => 10, save => 10, validate => 15, validate_dead => 5, extend => 20, make_due => 8,
-	rotate => 12, invalidate => 10, logout => 4, change_data => 6, swap => 6, roll_back => 4);
-my @shares = map { ($_) x $share{$_} } sort keys %share;
+my $expires = '(extract(epoch FROM expires_at) * 1000000)::bigint AS expires';
+my $validate = "SELECT *, $expires FROM narvik_validate_session(:token)";
+my $rotate = "SELECT *, $expires FROM narvik_rotate_session(:token)";
+my $invalidate = 'SELECT true WHERE narvik_invalidate_session(:id)';
+my $save = q{SELECT narvik_save_session(:new_id, :new_user, to_timestamp(:soon / 1000000.0), '{"n": 0}')};
+my %operations = (
+	create => [
+		10, qq{SELECT *, $expires FROM narvik_create_session(:new_user, '{"n": 0}')},
+		sub { return (id => '?', token => '?', expires => '?', n => 0) } ],
+	save => [ 10, $save, sub { return saved(@_) } ],
+	validate => [ 15, "$validate WHERE NOT extended" ],
+	validate_dead => [ 5, 'SELECT true WHERE NOT EXISTS (SELECT FROM narvik_validate_session(:dead))' ],
+	extend => [ 20, "$validate WHERE extended OR due", sub { return (%{ $_[0] }, expires => '?') } ],
+	make_due => [
+		8, 'SELECT true WHERE narvik_update_session_expiry(:id, to_timestamp(:soon / 1000000.0))',
+		sub { return (%{ $_[0] }, expires => $_[1]{soon}) } ],
+	rotate => [ 12, $rotate, sub { return (%{ $_[0] }, id => '?', token => '?') } ],
+	invalidate => [ 10, $invalidate, sub { return } ],
+	logout => [ 4, 'SELECT true WHERE narvik_delete_sessions_for_user(:user) = 1', sub { return } ],
+	change_data => [
+		6, q{SELECT true WHERE narvik_update_session_data(:id, jsonb_build_object('n', :n::int + 1))->>'n' = (:n::int + 1)::text},
+		sub { return (%{ $_[0] }, n => $_[0]{n} + 1) } ],
+	# One session ends and another begins, in one transaction.
+	swap => [ 6, $invalidate, sub { return }, $save ],
+	# The client sees the new token, which never comes to life.
+	roll_back => [ 4, $rotate ]);
+my @shares = map { ($_) x $operations{$_}[0] } sort keys %operations;
 
-# Its name, and what it returned.
+# Its name, what it may change until the answer is there, and how it is done: by a
+# function that returns what it did change and which tokens it ended, or dies.
 sub next_op
 {
 	my ($c) = @_;
@@ -163,14 +192,56 @@ sub next_op
 		@users = grep { $op eq 'extend' ? $due{$_} : !$due{$_} } @users;
 		$op = 'save' unless @users;
 	}
-	my $user = @users ? $users[ rand @users ] : undef;
-	return ($op, __PACKAGE__->can($op)->($c, $user, $user && $c->{sessions}{$user}));
+	my (undef, $sql, $becomes, $then) = @{ $operations{$op} };
+	my $token = new_token();
+	my %value = (
+		new_user => sprintf('c%d-%d-%d', $c->{client}, $c->{load}, ++$c->{users}),
+		new_token => $token, new_id => sha256_hex($token),
+		soon => (int(time) + 10 * 86_400) * 1_000_000,
+		dead => $c->{dead}[ rand @{ $c->{dead} } ]);
+	my $user = $sql =~ /:new_user/ ? $value{new_user} : $users[ rand @users ];
+	my $old = $c->{sessions}{$user};
+	%value = (%value, user => $user, %{ $old // {} });
+	my %session = $becomes ? $becomes->($old, \%value) : ();
+	my %changes = $becomes ? ($user => %session ? \%session : undef) : ();
+	$changes{ $value{new_user} } = { saved($old, \%value) } if $then;
+
+	return (
+		$op,
+		\%changes,
+		sub {
+			my ($dbh) = @_;
+			$dbh->begin_work if $then || $op eq 'roll_back';
+			my $row = one_row($dbh, $user, $sql, \%value);
+			one_row($dbh, $value{new_user}, $then, \%value) if $then;
+			return ({}, $row->{token}) if $op eq 'roll_back' && $dbh->rollback;
+			$dbh->commit if $then;
+			die "$user: another session\n" if $op =~ /^(validate|extend)$/ && $row->{id} ne $old->{id};
+			die "$user: other than it was\n" if $op eq 'validate' && $row->{expires} != $old->{expires};
+
+			if ($op eq 'extend')
+			{
+				return {} if $c->{contended} && $row->{due} && !$row->{extended} && $row->{expires} == $old->{expires};
+				die "$user: not extended\n" unless $row->{extended} && $row->{expires} > $old->{expires};
+			}
+			return {} unless $becomes;
+			my $now = %session ? { map { $_ => $session{$_} eq '?' ? $row->{$_} : $session{$_} } keys %session } : undef;
+			my $ended = $old && !($now && $now->{token} eq $old->{token});
+			return ({ %changes, $user => $now }, $ended ? $old->{token} : ());
+		});
 }
 
-sub new_user
+# Due from the beginning.
+sub saved
 {
-	my ($c) = @_;
-	return sprintf 'c%d-%d-%d', $c->{client}, $c->{load}, ++$c->{users};
+	my ($old, $value) = @_;
+	return (token => $value->{new_token}, id => $value->{new_id}, n => 0, expires => $value->{soon});
+}
+
+sub do_save
+{
+	my ($dbh, $user, $session) = @_;
+	return one_row($dbh, $user, $save, { new_id => $session->{id}, new_user => $user, soon => $session->{expires} });
 }
 
 sub new_token
@@ -178,173 +249,16 @@ sub new_token
 	return join '', map { ('a' .. 'z', '2' .. '7')[ rand 32 ] } 1 .. 32;
 }
 
-sub soon
+# The row, of this user and no other, or death.  The names in the statement stand for values.
+sub one_row
 {
-	return (int(time) + 10 * 86_400) * 1_000_000;
-}
-
-# A session's row, or death: of this user and no other.
-sub the_row
-{
-	my ($dbh, $user, $call, @values) = @_;
-	my $rows = $dbh->selectall_arrayref(
-		$dbh->prepare_cached("SELECT *, (extract(epoch FROM expires_at) * 1000000)::bigint AS expires FROM narvik_$call"),
-		{ Slice => {} }, @values);
+	my ($dbh, $user, $sql, $value) = @_;
+	my @values;
+	$sql =~ s/(?<!:):(\w+)/push @values, $value->{$1}; '?'/ge;
+	my $rows = $dbh->selectall_arrayref($dbh->prepare_cached($sql), { Slice => {} }, @values);
 	die @$rows . " rows for $user\n" if @$rows != 1;
-	die "the session of another for $user\n" if $rows->[0]{user_id} ne $user;
+	die "the session of another for $user\n" if exists $rows->[0]{user_id} && $rows->[0]{user_id} ne $user;
 	return $rows->[0];
-}
-
-# All is known before but whether the server says yes.
-sub told
-{
-	my ($changes, $dead, $sql, @values) = @_;
-	return (
-		$changes,
-		sub {
-			my ($dbh) = @_;
-			my ($answer) = $dbh->selectrow_array($dbh->prepare_cached("SELECT $sql"), {}, @values);
-			die join(' ', keys %$changes) . ": answered no\n" unless $answer;
-			return ($changes, @$dead);
-		});
-}
-
-# A new token, that only the server knows before.
-sub created
-{
-	my ($user, $expires, $n, $old, @call) = @_;
-	return (
-		{ $user => { id => '?', expires => $expires, n => $n } },
-		sub {
-			my $row = the_row($_[0], $user, @call);
-			return ({ $user => { n => $n, map { $_ => $row->{$_} } qw(token id expires) } }, $old ? $old->{token} : ());
-		});
-}
-
-sub create
-{
-	my $user = new_user($_[0]);
-	return created($user, '?', 0, undef, 'create_session(?, ?)', $user, '{"n": 0}');
-}
-
-sub rotate
-{
-	my ($c, $user, $old) = @_;
-	return created($user, $old->{expires}, $old->{n}, $old, 'rotate_session(?)', $old->{token});
-}
-
-# The client sees the new token, which never comes to life.
-sub roll_back
-{
-	my ($c, $user, $old) = @_;
-	return (
-		{},
-		sub {
-			my ($dbh) = @_;
-			$dbh->begin_work;
-			my $row = the_row($dbh, $user, 'rotate_session(?)', $old->{token});
-			$dbh->rollback;
-			return ({}, $row->{token});
-		});
-}
-
-# Due from the beginning.
-sub save_as
-{
-	my ($user, $session) = @_;
-	return told(
-		{ $user => $session }, [],
-		q{narvik_save_session(?, ?, to_timestamp(?), '{"n": 0}') IS NOT NULL},
-		$session->{id}, $user, $session->{expires} / 1_000_000);
-}
-
-sub do_save
-{
-	my ($dbh, $user, $session) = @_;
-	return (save_as($user, $session))[1]->($dbh);
-}
-
-sub save
-{
-	my $token = new_token();
-	return save_as(new_user($_[0]), { token => $token, id => sha256_hex($token), n => 0, expires => soon() });
-}
-
-sub validate
-{
-	my ($c, $user, $old) = @_;
-	return (
-		{},
-		sub {
-			my $row = the_row($_[0], $user, 'validate_session(?)', $old->{token});
-			die "$user: other than it was\n" if $row->{extended} || $row->{id} ne $old->{id} || $row->{expires} != $old->{expires};
-			return {};
-		});
-}
-
-sub extend
-{
-	my ($c, $user, $old) = @_;
-	return (
-		{ $user => { %$old, expires => '?' } },
-		sub {
-			my $row = the_row($_[0], $user, 'validate_session(?)', $old->{token});
-			return {} if $c->{contended} && $row->{due} && !$row->{extended} && $row->{expires} == $old->{expires};
-			die "$user: not extended\n" unless $row->{extended} && $row->{expires} > $old->{expires};
-			return { $user => { %$old, expires => $row->{expires} } };
-		});
-}
-
-sub validate_dead
-{
-	my ($c) = @_;
-	my $token = $c->{dead}[ rand @{ $c->{dead} } ];
-	return told({}, [], 'NOT EXISTS (SELECT FROM narvik_validate_session(?))', $token);
-}
-
-sub make_due
-{
-	my ($c, $user, $old) = @_;
-	my $expires = soon();
-	return told(
-		{ $user => { %$old, expires => $expires } }, [],
-		'narvik_update_session_expiry(?, to_timestamp(?))', $old->{id}, $expires / 1_000_000);
-}
-
-sub invalidate
-{
-	my ($c, $user, $old) = @_;
-	return told({ $user => undef }, [ $old->{token} ], 'narvik_invalidate_session(?)', $old->{id});
-}
-
-sub logout
-{
-	my ($c, $user, $old) = @_;
-	return told({ $user => undef }, [ $old->{token} ], 'narvik_delete_sessions_for_user(?) = 1', $user);
-}
-
-sub change_data
-{
-	my ($c, $user, $old) = @_;
-	my $n = $old->{n} + 1;
-	return told({ $user => { %$old, n => $n } }, [], q{(narvik_update_session_data(?, ?))->>'n' = ?}, $old->{id}, qq({"n": $n}), $n);
-}
-
-# One session ends and another begins, in one transaction.
-sub swap
-{
-	my ($ends, $end, $begins, $begin) = (invalidate(@_), save(@_));
-	my %changes = (%$ends, %$begins);
-	return (
-		\%changes,
-		sub {
-			my ($dbh) = @_;
-			$dbh->begin_work;
-			my (undef, @dead) = $end->($dbh);
-			$begin->($dbh);
-			$dbh->commit;
-			return (\%changes, @dead);
-		});
 }
 
 1;

@@ -45,6 +45,9 @@ my @loops = (
 		   PERFORM FROM narvik_validate_session('nobody');
 		   PERFORM narvik_authenticate($token), narvik_current_user_id(), narvik_current_session_id();
 		   PERFORM FROM narvik_fetch_session($id)} ],
+	[   'requests', $reads,
+		qq{PERFORM FROM narvik_authenticate_cookie('a=b; narvik_session=' || $token);
+		   PERFORM FROM narvik_authenticate_cookie(convert_to('narvik_session=nobody; narvik_session=' || $token, 'UTF8'))} ],
 	[ 'reading several', $reads, q{PERFORM FROM narvik_fetch_sessions_for_user('u' || turn % 333)} ],
 	[   'extending', $walking,
 		qq{PERFORM narvik_update_session_expiry($id, now() + interval '1 hour');
@@ -52,6 +55,13 @@ my @loops = (
 	[ 'data', $writes, qq{PERFORM narvik_update_session_data($id, jsonb_build_object('a', turn, 'b', NULL))} ],
 	[   'logging in and out', $writes,
 		q{PERFORM narvik_invalidate_session((narvik_create_session('v' || turn)).id)} ],
+	[   'guests who log in', $writes,
+		q{PERFORM narvik_invalidate_session((narvik_promote_session((narvik_create_guest_session()).token, 'v' || turn)).id)} ],
+	[   'putting and changing ids', $writes,
+		qq{PERFORM narvik_put_session($new_id, NULL, now() + interval '1 day', '{}');
+		   PERFORM narvik_put_session($new_id, 'v' || turn, now() + interval '1 day', '{}', true);
+		   PERFORM narvik_change_session_id($new_id, lpad(to_hex(turn), 64, 'f'));
+		   PERFORM narvik_delete_session(lpad(to_hex(turn), 64, 'f'))} ],
 	[   'saving and deleting', $writes,
 		qq{PERFORM narvik_save_session($new_id, 'v' || turn, now() + interval '1 day');
 		   PERFORM narvik_delete_session($new_id)} ],
@@ -85,6 +95,7 @@ my @loops = (
 			';', map { $failing->($_) }
 			  q{PERFORM narvik_create_session(NULL)}, q{PERFORM narvik_create_session('u', '[]')},
 			q{PERFORM narvik_save_session(narvik_session_id('t1'), 'u', now())},
+			q{PERFORM narvik_change_session_id(narvik_session_id('t1'), narvik_session_id('t2'))},
 			q{PERFORM narvik_update_session_data(NULL, NULL)}, q{PERFORM narvik_update_session_expiry(NULL, 'infinity')},
 			q{PERFORM narvik_fetch_sessions_for_user('')}, q{PERFORM narvik_create_cookie(';')},
 			q{PERFORM narvik_users_changed()}, q{PERFORM narvik_unlink_users()}, q{PERFORM narvik_link_users('app_view')},
