@@ -290,9 +290,10 @@ my %provoked_by = (
 		 INSERT INTO users VALUES (1)"
 	],
 	'calling without EXECUTE' => ["SET ROLE webapp; $alice"],
-	q{somebody altered the table of sessions, renamed that of events, or put the link's trigger on another} => [
+	q{somebody altered a table of narvik, or gave one another owner, or put the link's trigger on another} => [
 		"ALTER TABLE narvik_sessions DROP COLUMN sliding; $alice",
 		"ALTER TABLE narvik_events RENAME TO log; SET narvik.events = on; $alice",
+		"ALTER TABLE narvik_events OWNER TO webapp; SET narvik.events = on; $alice",
 		"$linked CREATE TABLE others (id bigint PRIMARY KEY);
 		 CREATE TRIGGER mine AFTER DELETE ON others FOR EACH ROW EXECUTE FUNCTION narvik_users_changed();
 		 INSERT INTO others VALUES (1); DELETE FROM others"
