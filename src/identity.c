@@ -24,7 +24,6 @@
 #include "access/xact.h"
 #include "fmgr.h"
 #include "utils/builtins.h"
-#include "utils/datum.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
@@ -40,6 +39,10 @@ PG_FUNCTION_INFO_V1(narvik_current_session_id);
 PG_FUNCTION_INFO_V1(narvik_current_data);
 PG_FUNCTION_INFO_V1(narvik_is_fresh);
 
+/*
+ * In TopTransactionContext, in one piece with what user_id and data point to: it
+ * is made anew for each request.
+ */
 typedef struct Frame
 {
 	struct Frame *below;
@@ -50,23 +53,46 @@ typedef struct Frame
 	TimestampTz authenticated_at;
 	struct varlena *data;		/* as it came; NULL: nobody */
 	Snapshot	data_snapshot;	/* keeps what data points to; or NULL */
+	struct varlena *whole_data; /* once somebody has asked for it; or NULL */
 } Frame;
 
-/* Frames are in TopTransactionContext. */
 static Frame *top = NULL;
 
-static struct varlena *
-copy_value(const struct varlena *value)
+static Size
+value_size(const struct varlena *value)
 {
-	MemoryContext old;
-	struct varlena *copy;
+	return value == NULL ? 0 : VARSIZE_ANY(value);
+}
 
-	if (value == NULL)
-		return NULL;
-	old = MemoryContextSwitchTo(TopTransactionContext);
-	copy = (struct varlena *) DatumGetPointer(datumCopy(PointerGetDatum(value), false, -1));
-	MemoryContextSwitchTo(old);
-	return copy;
+/* NULL makes it nobody. */
+static Frame *
+make_frame(const NarvikIdentity *identity)
+{
+	Size		user_offset = MAXALIGN(sizeof(Frame));
+	Size		data_offset = user_offset;
+	Frame	   *frame;
+
+	if (identity == NULL)
+		return MemoryContextAllocZero(TopTransactionContext, sizeof(Frame));
+
+	data_offset += MAXALIGN(value_size(identity->user_id));
+	frame = MemoryContextAlloc(TopTransactionContext,
+							   data_offset + value_size(identity->data));
+	memset(frame, 0, sizeof(Frame));
+	frame->has_session = true;
+	memcpy(frame->session_id, identity->session_id, NARVIK_ID_BYTES);
+	frame->authenticated_at = identity->authenticated_at;
+	if (identity->user_id != NULL)
+	{
+		frame->user_id = (text *) ((char *) frame + user_offset);
+		memcpy(frame->user_id, identity->user_id, value_size(identity->user_id));
+	}
+	if (identity->data != NULL)
+	{
+		frame->data = (struct varlena *) ((char *) frame + data_offset);
+		memcpy(frame->data, identity->data, value_size(identity->data));
+	}
+	return frame;
 }
 
 /*
@@ -91,57 +117,30 @@ release_snapshot(Frame *frame)
 }
 
 static void
-clear_frame(Frame *frame)
+drop_frame(Frame **frame)
 {
-	release_snapshot(frame);
-	if (frame->user_id != NULL)
-		pfree(frame->user_id);
-	if (frame->data != NULL)
-		pfree(frame->data);
-	frame->user_id = NULL;
-	frame->data = NULL;
-	frame->has_session = false;
+	Frame	   *dropped = *frame;
+
+	*frame = dropped->below;
+	release_snapshot(dropped);
+	if (dropped->whole_data != NULL)
+		pfree(dropped->whole_data);
+	pfree(dropped);
 }
 
 /* NULL makes it nobody. */
 static void
 set_identity(const NarvikIdentity *identity)
 {
-	int			nest_level = GetCurrentTransactionNestLevel();
-	Frame		new = {.nest_level = nest_level};
+	/* First, as it may point into the frame that it replaces. */
+	Frame	   *frame = make_frame(identity);
 
-	/* It may point into the frame that it replaces. */
-	if (identity != NULL)
-	{
-		new.has_session = true;
-		memcpy(new.session_id, identity->session_id, NARVIK_ID_BYTES);
-		new.user_id = (text *) copy_value(identity->user_id);
-		new.authenticated_at = identity->authenticated_at;
-		new.data = copy_value(identity->data);
-		keep_data(&new);
-	}
-
-	if (top == NULL || top->nest_level < nest_level)
-	{
-		Frame	   *frame = MemoryContextAllocZero(TopTransactionContext,
-												   sizeof(Frame));
-
-		frame->below = top;
-		top = frame;
-	}
-	clear_frame(top);
-	new.below = top->below;
-	*top = new;
-}
-
-static void
-drop_frame(Frame **frame)
-{
-	Frame	   *dropped = *frame;
-
-	*frame = dropped->below;
-	clear_frame(dropped);
-	pfree(dropped);
+	frame->nest_level = GetCurrentTransactionNestLevel();
+	keep_data(frame);
+	if (top != NULL && top->nest_level >= frame->nest_level)
+		drop_frame(&top);
+	frame->below = top;
+	top = frame;
 }
 
 static void
@@ -171,8 +170,9 @@ at_transaction_end(XactEvent event, void *arg)
 	{
 		case XACT_EVENT_PRE_COMMIT:
 		case XACT_EVENT_PRE_PREPARE:
-			while (top != NULL)
-				drop_frame(&top);
+			for (Frame *frame = top; frame != NULL; frame = frame->below)
+				release_snapshot(frame);
+			top = NULL;
 			break;
 		case XACT_EVENT_COMMIT:
 		case XACT_EVENT_ABORT:
@@ -223,7 +223,7 @@ present_identity(void)
 		.session_id = top->session_id,
 		.user_id = top->user_id,
 		.authenticated_at = top->authenticated_at,
-		.data = top->data
+		.data = top->whole_data != NULL ? top->whole_data : top->data
 	};
 
 	return identity;
@@ -359,17 +359,15 @@ narvik_current_data(PG_FUNCTION_ARGS)
 {
 	if (!is_somebody() || top->data == NULL)
 		PG_RETURN_NULL();
-	if (VARATT_IS_EXTENDED(top->data))
+	if (top->whole_data == NULL)
 	{
-		struct varlena *whole = pg_detoast_datum(top->data);
+		MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
 
+		top->whole_data = pg_detoast_datum_copy(top->data);
+		MemoryContextSwitchTo(old);
 		release_snapshot(top);
-		pfree(top->data);
-		top->data = NULL;
-		top->data = copy_value(whole);
-		pfree(whole);
 	}
-	PG_RETURN_POINTER(datumCopy(PointerGetDatum(top->data), false, -1));
+	PG_RETURN_POINTER(pg_detoast_datum_copy(top->whole_data));
 }
 
 /*
