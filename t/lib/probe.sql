@@ -123,6 +123,60 @@ BEGIN
 				ELSE format('WRONG: answers %s, new valid %s, old valid %s', changed, FOUND, old_valid) END;
 END $$;
 
+CREATE FUNCTION probe.reauthenticate() RETURNS text LANGUAGE plpgsql AS $$
+DECLARE r record; done boolean; old_valid boolean; v record;
+BEGIN
+	SELECT * INTO r FROM narvik_reauthenticate_session('fresh', '{"m": 3, "n": null}');
+	done := FOUND;
+	PERFORM FROM narvik_validate_session('fresh');
+	old_valid := FOUND;
+	IF NOT done THEN
+		RETURN CASE WHEN old_valid THEN 'refused' ELSE 'WRONG: not renewed and gone' END;
+	END IF;
+	SELECT * INTO v FROM narvik_validate_session(r.token);
+	RETURN CASE WHEN FOUND AND NOT old_valid AND v.user_id = 'u' AND v.data = '{"m": 3}' AND v.authenticated_at = now() THEN 'ok'
+				ELSE format('WRONG: new %s, old valid %s', v, old_valid) END;
+END $$;
+
+-- Of what it sees or not, the data are those of the session.
+CREATE FUNCTION probe.identity() RETURNS text LANGUAGE plpgsql AS $$
+DECLARE who text := narvik_authenticate('fresh');
+BEGIN
+	IF who = 'u' AND narvik_current_data() = '{"n": 1}' AND narvik_is_fresh('1 hour') IS NOT NULL THEN RETURN 'ok'; END IF;
+	RETURN format('WRONG: %s, data %s', who, narvik_current_data());
+END $$;
+
+-- A replaced token is valid in its grace, or not, and ends its session once seen later.
+CREATE FUNCTION probe.replaced() RETURNS text LANGUAGE plpgsql AS $$
+DECLARE in_grace boolean;
+BEGIN
+	SET LOCAL narvik.rotation_grace = '1h';
+	PERFORM FROM narvik_validate_session('replaced') WHERE user_id = 'u' AND id = narvik_session_id('fresh');
+	in_grace := FOUND;
+	SET LOCAL narvik.rotation_grace = 0;
+	SET LOCAL narvik.detect_reuse = on;
+	PERFORM FROM narvik_validate_session('replaced');
+	IF FOUND THEN RETURN 'WRONG: valid after the grace'; END IF;
+	PERFORM FROM narvik_validate_session('fresh');
+	RETURN CASE WHEN in_grace AND NOT FOUND THEN 'ok'
+				WHEN FOUND OR NOT in_grace THEN 'refused' END;
+END $$;
+
+-- An event for what happened, and none for what did not.
+CREATE FUNCTION probe.events() RETURNS text LANGUAGE plpgsql AS $$
+DECLARE deleted boolean; c record; kinds text;
+BEGIN
+	SET LOCAL narvik.events = on;
+	SET LOCAL narvik.event_claims = 'n';
+	SELECT * INTO c FROM narvik_create_session('w', '{"n": 2, "m": 3}');
+	deleted := narvik_invalidate_session(c.id);
+	SELECT string_agg(concat_ws(' ', kind, reason, detail), ', ' ORDER BY seq) INTO kinds
+	FROM narvik_fetch_events_for_user('w') WHERE session_id = c.id;
+	RETURN CASE WHEN deleted AND kinds = 'created {"n": 2}, ended logout {"n": 2}' THEN 'ok'
+				WHEN NOT deleted AND kinds = 'created {"n": 2}' THEN 'refused'
+				ELSE format('WRONG: deleted %s, events %s', deleted, kinds) END;
+END $$;
+
 CREATE FUNCTION probe.list() RETURNS text LANGUAGE plpgsql AS $$
 DECLARE ids text[];
 BEGIN
@@ -208,7 +262,7 @@ END $$;
 
 CREATE FUNCTION probe.all_checks() RETURNS TABLE (outcome text) LANGUAGE sql AS $$
 	SELECT c || ' ' || probe.run(c)
-	FROM unnest(ARRAY['create', 'validate', 'validate_expired', 'invalidate', 'delete', 'rotate', 'guest', 'put', 'change_id',
+	FROM unnest(ARRAY['create', 'validate', 'validate_expired', 'invalidate', 'delete', 'rotate', 'guest', 'put', 'change_id', 'reauthenticate', 'identity', 'replaced', 'events',
 					  'list', 'delete_for_user', 'delete_expired', 'update_data', 'save',
 					  'save_twice', 'update_expiry', 'fetch']) AS c
 $$;
