@@ -101,7 +101,7 @@ foreach (
 	[ 'data', 'json', 'jsonb USING data::jsonb' ], [ 'data', 'text' ],
 	[ 'data', 'integer USING 1' ],
 	[ 'active_at', 'timestamp' ], [ 'active_at', 'text' ], [ 'authenticated_at', 'date' ],
-	[ 'replaced_ids', 'text[]' ], [ 'replaced_ids', 'text' ], [ 'replaced_at', 'timestamp[]' ],
+	[ 'replaced_ids', 'text[]' ], [ 'replaced_at', 'timestamp[]' ],
 	[ 'purge_hour', 'bigint' ], [ 'purge_hour', 'smallint USING 1' ], [ 'purge_hour', 'text' ])
 {
 	my ($column, $type, $back) = @$_;

@@ -76,7 +76,7 @@ sub check
 
 # ---- it arrives -------------------------------------------------------------
 
-my $journal = SessionJournal->new;
+my $journal = SessionJournal->new(events => 1);
 load($journal, $publisher, 500);
 subscribe('postgres', 'narvik_sessions, narvik_events');
 is_deeply(check($journal, $subscriber), [], 'sessions made before are copied');
