@@ -257,7 +257,7 @@ sub event_violations
 	my ($self, $dbh, $rows) = @_;
 	my (@wrong, %of_user, %ids);
 	my $events = $dbh->selectall_arrayref(
-		q{SELECT user_id, kind, reason, encode(session_id, 'hex') AS id FROM narvik_events WHERE user_id ~ '^c\\d' ORDER BY seq}, { Slice => {} });
+		q{SELECT user_id, kind, reason, encode(session_id, 'hex') AS id FROM narvik_events WHERE user_id ~ '^c[0-9]' ORDER BY seq}, { Slice => {} });
 	push @{ $of_user{ $_->{user_id} } }, $_ foreach @$events;
 	foreach my $user (sort grep { /^c\d/ } keys %{ { %of_user, %$rows } })
 	{
