@@ -341,7 +341,8 @@ narvik_remembers_replaced(void)
 bool
 narvik_in_grace(TimestampTz replaced_at, TimestampTz now)
 {
-	return now < replaced_at + narvik_rotation_grace * USECS_PER_SEC;
+	return narvik_rotation_grace > 0 && !TIMESTAMP_NOT_FINITE(replaced_at) &&
+		now - replaced_at < narvik_rotation_grace * USECS_PER_SEC;
 }
 
 /* narvik.session_max_age as an interval; false if there is no limit. */

@@ -96,7 +96,8 @@ judge_unknown(const unsigned char *id, NarvikDataPart data, NarvikSession *sessi
 		!narvik_store_find_replaced(id, present_id, &replaced_at))
 		return NARVIK_IS_UNKNOWN;
 	in_grace = narvik_in_grace(replaced_at, now);
-	if (!in_grace && (!narvik_detect_reuse || !may_write()))
+	/* A call that began before the rotation is no reuse. */
+	if (!in_grace && (!narvik_detect_reuse || now < replaced_at || !may_write()))
 		return NARVIK_IS_UNKNOWN;
 	if (!narvik_store_find(present_id, NARVIK_NEWEST, data, session))
 		return verdict_on_change(NARVIK_IS_UNKNOWN);

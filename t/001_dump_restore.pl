@@ -37,6 +37,8 @@ my $all_rows = q{
 	SELECT s.*, round(extract(epoch FROM expires_at - created_at))
 	FROM narvik_sessions AS s ORDER BY seq};
 
+my $all_events = 'SELECT * FROM narvik_events ORDER BY seq';
+
 # Who may call what; the app role's grants are what a restore could lose.
 my $all_grants = q{
 	SELECT p.proname, a.grantee::regrole, a.privilege_type
@@ -58,10 +60,19 @@ sub make_sessions
 	});
 	return split /\n/, $source->safe_psql(
 		$db, q{
+		SET narvik.events = on;
+		SET narvik.event_claims = 'cart';
 		SELECT (narvik_create_session('alice', '{"cart": [1, 2], "name": "Ålice"}')).token;
 		SELECT (narvik_create_session('bob', '{}', '2 hours', false)).token;
 		SELECT (narvik_create_session('carol', expires_in => '1 month 3 days')).token;
 		SELECT (narvik_create_session('dave', jsonb_build_object('big', repeat('x', 100000)))).token;
+		SELECT token FROM narvik_create_session('gina') \gset
+		SET narvik.rotation_grace = '1h';
+		SELECT token FROM narvik_rotate_session(:'token');
+		SELECT token FROM narvik_create_session('hana') \gset
+		SELECT token FROM narvik_reauthenticate_session(:'token', '{"cart": [3]}');
+		UPDATE narvik_sessions SET active_at = now() + interval '1 second' WHERE user_id = 'alice';
+		SELECT FROM narvik_delete_sessions_for_user('nobody');
 		DO $$ BEGIN
 			PERFORM narvik_save_session(narvik_session_id('expired'), 'erin', now() - interval '1 day');
 		END $$;
@@ -79,6 +90,9 @@ sub check_restored
 	is( $node->safe_psql($restored, $all_rows),
 		$source->safe_psql($db, $all_rows),
 		"$how: every row is back, column by column");
+	is( $node->safe_psql($restored, $all_events),
+		$source->safe_psql($db, $all_events),
+		"$how: and every event");
 	is( $node->safe_psql($restored, $all_grants),
 		$source->safe_psql($db, $all_grants),
 		"$how: the same roles may call the same functions");
@@ -114,6 +128,12 @@ sub check_restored
 			FROM narvik_sessions}),
 		't',
 		"$how: the numbering goes on where it stood");
+	is( $node->safe_psql(
+			$restored, q{
+			SET narvik.events = on;
+			SELECT count(narvik_create_session('ivan'));
+			SELECT min(seq) FILTER (WHERE user_id = 'ivan') > max(seq) FILTER (WHERE user_id <> 'ivan') FROM narvik_events}),
+		"1\nt", "$how: that of the events, too");
 	is( $node->psql(
 			$restored, 'TABLE narvik_sessions', connstr => $app,
 			stderr => \my $ignored),
@@ -125,7 +145,7 @@ sub check_restored
 foreach my $db ('plain_schema', 'own_schema')
 {
 	my @tokens = make_sessions($db);
-	is(scalar @tokens, 4, "$db: sessions made");
+	is(scalar @tokens, 6, "$db: sessions made");
 
 	my $dir = PostgreSQL::Test::Utils::tempdir();
 	$source->command_ok(

@@ -10,6 +10,14 @@ use Test::More;
 
 my $primary = PostgreSQL::Test::Cluster->new('primary');
 $primary->init(allows_streaming => 1);
+# All that validation may write is due.
+$primary->append_conf(
+	'postgresql.conf', q{
+narvik.activity_interval = 1s
+narvik.events = on
+narvik.notify = on
+narvik.detect_reuse = on
+});
 $primary->start;
 $primary->safe_psql(
 	'postgres', q{
@@ -19,6 +27,9 @@ $primary->safe_psql(
 							   jsonb_build_object('big', repeat('x', 100000)));
 	SELECT narvik_save_session(narvik_session_id('fresh'), 'alice', now() + interval '29 days');
 	SELECT narvik_save_session(narvik_session_id('expired'), 'alice', now() - interval '1 day');
+	SELECT narvik_save_session(narvik_session_id('replaced'), 'alice', now() + interval '29 days');
+	SELECT FROM narvik_rotate_session('replaced');
+	UPDATE narvik_sessions SET created_at = created_at - interval '1 hour';
 	CREATE TABLE people (id text PRIMARY KEY);
 	INSERT INTO people VALUES ('alice');
 	SELECT narvik_link_users('people');
@@ -26,7 +37,7 @@ $primary->safe_psql(
 
 # Hint bits are set and nothing is left to prune, so that only a write of
 # narvik's could change a page.
-$primary->safe_psql('postgres', 'VACUUM (FREEZE) narvik_sessions; CHECKPOINT');
+$primary->safe_psql('postgres', 'VACUUM (FREEZE) narvik_sessions, narvik_events; CHECKPOINT');
 
 # What each function that has to write is called with.  The catalog is asked
 # below whether one is missing.
@@ -36,6 +47,7 @@ my %mutating = (
 	narvik_promote_session => q{narvik_promote_session('x', 'bob')},
 	narvik_invalidate_session => q{narvik_invalidate_session(narvik_session_id('fresh'))},
 	narvik_rotate_session => q{narvik_rotate_session('fresh')},
+	narvik_reauthenticate_session => q{narvik_reauthenticate_session('fresh')},
 	narvik_delete_sessions_for_user => q{narvik_delete_sessions_for_user('alice')},
 	narvik_delete_all_expired_sessions => q{narvik_delete_all_expired_sessions()},
 	narvik_update_session_data => q{narvik_update_session_data(narvik_session_id('fresh'), '{"a": 1}')},
@@ -85,9 +97,9 @@ sub pages
 	return $primary->safe_psql(
 		'postgres', q{
 		SELECT c.relname, block, md5(get_raw_page(c.oid::regclass::text, 'main', block))
-		FROM (SELECT 'narvik_sessions'::regclass::oid AS oid
-			  UNION ALL SELECT reltoastrelid FROM pg_class WHERE oid = 'narvik_sessions'::regclass
-			  UNION ALL SELECT indexrelid FROM pg_index WHERE indrelid = 'narvik_sessions'::regclass) AS o
+		FROM (SELECT oid FROM pg_class WHERE relname IN ('narvik_sessions', 'narvik_events')
+			  UNION ALL SELECT reltoastrelid FROM pg_class WHERE relname IN ('narvik_sessions', 'narvik_events')
+			  UNION ALL SELECT indexrelid FROM pg_index WHERE indrelid IN ('narvik_sessions'::regclass, 'narvik_events'::regclass)) AS o
 		JOIN pg_class AS c USING (oid)
 		CROSS JOIN LATERAL generate_series(0, pg_relation_size(c.oid) / current_setting('block_size')::int - 1) AS block
 		ORDER BY 1, 2});
@@ -100,14 +112,16 @@ my $answers = q{
 	SELECT user_id, new, extended FROM narvik_validate_session('fresh');
 	SELECT user_id FROM narvik_validate_session('expired');
 	SELECT user_id FROM narvik_validate_session('unknown');
+	SELECT user_id FROM narvik_validate_session('replaced');
 	SELECT who, narvik_current_user_id() FROM narvik_authenticate('due') AS who;
 	SELECT narvik_authenticate('expired') IS NULL, narvik_current_user_id() IS NULL;
 	SELECT id FROM narvik_validate_user('due', NULL::people);
 	SELECT id FROM narvik_validate_user('expired', NULL::people);
 	SELECT user_id, expires_at < now() FROM narvik_fetch_session(narvik_session_id('expired'));
 	SELECT count(*) FROM narvik_fetch_sessions_for_user('alice');
+	SELECT kind FROM narvik_fetch_events_for_user('alice', max_rows => 1);
 };
-my $expected = "alice|100000|f|f|t\nalice|f|f\nalice|alice\nt|t\nalice\nalice|t\n2";
+my $expected = "alice|100000|f|f|t\nalice|f|f\nalice|alice\nt|t\nalice\nalice|t\n3\nrotated";
 
 my $rows_before = $primary->safe_psql('postgres', $rows);
 my $pages_before = pages();
@@ -187,7 +201,11 @@ is( $open->query_safe(q{SELECT count(*) FROM narvik_validate_session('expired')}
 	'0',
 	'and the expired session is no more valid than before');
 is( $open->query_safe(q{SELECT count(*) FROM narvik_sessions}),
-	'1', 'but deleted');
+	'2', 'but deleted');
+is( $open->query_safe(q{SELECT count(*) FROM narvik_validate_session('replaced')}) . $open->query_safe(q{SELECT count(*) FROM narvik_sessions}),
+	'01', 'and a replaced token that is seen again ends its session');
+is( $open->query_safe(q{SELECT string_agg(reason, ' ' ORDER BY seq) FROM narvik_events WHERE kind = 'ended'}),
+	'logout expired reuse', 'all of which the log tells');
 $open->quit;
 
 $standby->stop;

@@ -75,6 +75,9 @@ my @calls = (
 	[ "who, public.narvik_current_user_id() FROM public.narvik_authenticate('token-b') AS who", 'alice|alice' ],
 	[ "public.narvik_current_user_id()", '' ],
 	[ "public.narvik_current_session_id()", '' ],
+	[ "public.narvik_current_data()", '' ],
+	[ "public.narvik_is_fresh('1 hour')", 'f' ],
+	[ "count(seq) FROM public.narvik_fetch_events_for_user('alice')", '0' ],
 	[ "id FROM public.narvik_validate_user('token-b', NULL::public.people)", 'alice' ],
 	[ "count(id) FROM public.narvik_fetch_sessions_for_user('alice')", '3' ],
 	[ "public.narvik_update_session_data('$id{a}', '{\"k\": 1}')", '{"k": 1}' ],
@@ -83,6 +86,8 @@ my @calls = (
 	[ "public.narvik_update_session_expiry('$id{c}', '2098-01-01 00:00+00')", 't' ],
 	[ "user_id FROM public.narvik_rotate_session('token-b')", 'alice' ],
 	[ "user_id FROM public.narvik_validate_session('token-b')", '' ],
+	[ "user_id FROM public.narvik_reauthenticate_session('token-c', '{\"k\": 1}')", 'carol' ],
+	[ "public.narvik_change_session_id(id, '$id{c}') FROM public.narvik_fetch_sessions_for_user('carol')", 't' ],
 	[ "user_id IS NULL FROM public.narvik_create_guest_session()", 't' ],
 	[ "user_id FROM public.narvik_promote_session('unknown', 'fay')", 'fay' ],
 	[ "user_id FROM public.narvik_authenticate_cookie('a=b')", '' ],
@@ -152,7 +157,8 @@ is( $node->safe_psql(
 		ORDER BY proname COLLATE "C"}),
 	join(
 		"\n", qw(narvik_cookie_name narvik_create_blank_cookie narvik_create_cookie
-		  narvik_current_session_id narvik_current_user_id narvik_generate_token narvik_read_cookie narvik_session_id)),
+		  narvik_current_data narvik_current_session_id narvik_current_user_id narvik_generate_token narvik_is_fresh
+		  narvik_read_cookie narvik_session_id)),
 	'PUBLIC may call the functions that touch no session, and no other');
 
 every_call_works('application role');
@@ -237,9 +243,9 @@ my @settings = split /\n/, $node->safe_psql(
 is( join(' ', grep { !/^narvik\.purge/ } @settings),
 	join(
 		' ',
-		map { "narvik.$_" } qw(cookie_domain cookie_expires_in cookie_name cookie_partitioned cookie_path
-		  cookie_same_site cookie_secure guest_expires_in max_sessions_per_user
-		  session_expires_in session_max_age)),
+		map { "narvik.$_" } qw(activity_interval cookie_domain cookie_expires_in cookie_name cookie_partitioned cookie_path
+		  cookie_same_site cookie_secure detect_reuse event_claims events events_retention guest_expires_in
+		  max_sessions_action max_sessions_per_user notify rotation_grace session_expires_in session_max_age)),
 	'the settings are the ones of the manual');
 is( $node->safe_psql(
 		'postgres', q{

@@ -31,6 +31,7 @@ sub seed
 		SELECT narvik_save_session(narvik_session_id('due'), 'u', now() + interval '10 days', '{"n": 1}');
 		SELECT narvik_save_session(narvik_session_id('fresh'), 'u', now() + interval '29 days', '{"n": 1}');
 		SELECT narvik_save_session(narvik_session_id('old'), 'u', now() - interval '1 day', '{"n": 1}');
+		UPDATE narvik_sessions SET replaced_ids = ARRAY[sha256('replaced')], replaced_at = ARRAY[now()] WHERE id = decode(narvik_session_id('fresh'), 'hex');
 	});
 	return;
 }
@@ -39,7 +40,7 @@ sub fresh_extension
 {
 	$admin->query_safe(
 		'DROP EXTENSION IF EXISTS narvik CASCADE; DROP SCHEMA IF EXISTS other CASCADE;
-		DROP TABLE IF EXISTS narvik_sessions, elsewhere, refers, users CASCADE; CREATE EXTENSION narvik');
+		DROP TABLE IF EXISTS narvik_sessions, narvik_events, elsewhere, refers, users CASCADE; CREATE EXTENSION narvik');
 	seed();
 	return;
 }
@@ -73,7 +74,7 @@ all_work('as installed');
 # What is done to the table, and how it is undone where it is.  "may" matches
 # what else than 'ok' and an error is right.
 my $refused = qr/^\w+ refused$/;                       # the table swallows writes
-my $validation_refused = qr/^validate\w* refused$/;    # validation answers without the write
+my $validation_refused = qr/^(validate\w*|replaced) refused$/;    # validation answers without the write
 my $anything = qr/./;                                  # it holds nonsense, only a crash would be wrong
 my $no_content = qr/^(?!\w+ WRONG: [({])/;             # sessions may be lost, not be made up
 my $t = 'ALTER TABLE narvik_sessions';
@@ -81,10 +82,10 @@ my @cases;
 
 push @cases, { do => "ALTER EXTENSION narvik DROP SEQUENCE narvik_sessions_seq_seq; $t DROP COLUMN seq CASCADE" };
 push @cases, { do => "$t DROP COLUMN $_ CASCADE" }
-  foreach qw(id user_id created_at expires_at ends_at authenticated_at active_at lifetime sliding data purge_hour);
+  foreach qw(id user_id created_at expires_at ends_at authenticated_at active_at lifetime sliding data purge_hour replaced_ids replaced_at);
 push @cases,
   { do => "$t RENAME COLUMN $_ TO renamed", undo => "$t RENAME COLUMN renamed TO $_" }
-  foreach qw(seq id user_id created_at expires_at ends_at authenticated_at active_at lifetime sliding data purge_hour);
+  foreach qw(seq id user_id created_at expires_at ends_at authenticated_at active_at lifetime sliding data purge_hour replaced_ids replaced_at);
 
 # Retyped: some of these hold the same values in other bytes, some are read
 # without an error if nobody looks at the type.
@@ -99,6 +100,8 @@ foreach (
 	[ 'sliding', 'text' ], [ 'sliding', 'integer USING sliding::integer' ],
 	[ 'data', 'json', 'jsonb USING data::jsonb' ], [ 'data', 'text' ],
 	[ 'data', 'integer USING 1' ],
+	[ 'active_at', 'timestamp' ], [ 'active_at', 'text' ], [ 'authenticated_at', 'date' ],
+	[ 'replaced_ids', 'text[]' ], [ 'replaced_at', 'timestamp[]' ],
 	[ 'purge_hour', 'bigint' ], [ 'purge_hour', 'smallint USING 1' ], [ 'purge_hour', 'text' ])
 {
 	my ($column, $type, $back) = @$_;
@@ -139,6 +142,14 @@ push @cases,
   { do => "UPDATE narvik_sessions SET id = substring(id, 1, 1) || seq::text::bytea", may => $no_content },
   { do => "UPDATE narvik_sessions SET id = id || repeat('x', 4000)::bytea", may => $no_content };
 
+push @cases,
+  { do => "UPDATE narvik_sessions SET $_", may => qr/^replaced refused$/ }
+  foreach q{active_at = 'infinity'}, q{active_at = '-infinity'}, q{authenticated_at = 'infinity'}, q{active_at = '294276-12-31'},
+  q{replaced_ids = ARRAY[NULL, '', sha256('replaced')], replaced_at = ARRAY[now()]}, q{replaced_ids = '{}', replaced_at = '{}'},
+  q{replaced_ids = ARRAY[ARRAY[sha256('replaced')], ARRAY[sha256('x')]], replaced_at = NULL},
+  q{replaced_ids = ARRAY[sha256('replaced')], replaced_at = ARRAY['infinity'::timestamptz]},
+  q{replaced_ids = array_fill('x'::bytea, ARRAY[3], ARRAY[-5]), replaced_at = array_fill(now(), ARRAY[3], ARRAY[-5])};
+
 # Indexes and constraints.
 push @cases,
   { do => "$t DROP CONSTRAINT narvik_sessions_id_excl",
@@ -167,6 +178,10 @@ push @cases,
   { do => "$t DROP CONSTRAINT narvik_sessions_pkey" },
   { do => 'DROP INDEX narvik_sessions_user_id_idx' },
   { do => 'DROP INDEX narvik_sessions_purge_hour_idx' },
+  { do => 'DROP INDEX narvik_sessions_replaced_ids_idx' },
+  { do => "UPDATE pg_index SET indisvalid = false, indisready = false
+		   WHERE indexrelid = 'narvik_sessions_replaced_ids_idx'::regclass; $t SET (fillfactor = 90)" },
+  { do => 'DROP INDEX narvik_events_user_id_idx' },
   { do => 'CREATE INDEX ON narvik_sessions (expires_at); CREATE INDEX ON narvik_sessions USING hash (id)' },
   { do => "$t ADD CHECK (user_id <> 'w')" },
   { do => "ALTER EXTENSION narvik DROP SEQUENCE narvik_sessions_seq_seq;
@@ -197,6 +212,32 @@ push @cases,
   { do => "$t SET UNLOGGED", undo => "$t SET LOGGED" },
   { do => "$t SET (fillfactor = 10)" },
   { do => "$t ALTER COLUMN data SET STORAGE EXTERNAL, ALTER COLUMN user_id SET STORAGE PLAIN" };
+
+# The table of events.
+my $e = 'ALTER TABLE narvik_events';
+push @cases,
+  { do => "$e RENAME TO elsewhere", undo => 'ALTER TABLE elsewhere RENAME TO narvik_events' },
+  { do => "CREATE SCHEMA other; $e SET SCHEMA other",
+	undo => 'ALTER TABLE other.narvik_events SET SCHEMA public; DROP SCHEMA other' },
+  { do => 'ALTER EXTENSION narvik DROP TABLE narvik_events', undo => 'ALTER EXTENSION narvik ADD TABLE narvik_events' },
+  { do => "ALTER EXTENSION narvik DROP TABLE narvik_events; $e RENAME TO elsewhere;
+		   CREATE TABLE narvik_events (LIKE elsewhere INCLUDING IDENTITY) PARTITION BY HASH (user_id);
+		   ALTER EXTENSION narvik ADD TABLE narvik_events",
+	undo => 'ALTER EXTENSION narvik DROP TABLE narvik_events; DROP TABLE narvik_events;
+		   ALTER TABLE elsewhere RENAME TO narvik_events; ALTER EXTENSION narvik ADD TABLE narvik_events' },
+  { do => "ALTER EXTENSION narvik DROP TABLE narvik_events; $e RENAME TO elsewhere;
+		   CREATE VIEW narvik_events AS TABLE elsewhere; ALTER EXTENSION narvik ADD VIEW narvik_events" },
+  { do => "$e SET UNLOGGED", undo => "$e SET LOGGED" },
+  { do => "CREATE TABLE refers () INHERITS (narvik_events)" },
+  { do => "$e ADD COLUMN more integer NOT NULL DEFAULT 7" },
+  { do => "$e ALTER COLUMN detail TYPE json; $e ALTER COLUMN session_id TYPE text USING ''" },
+  { do => "$e DROP CONSTRAINT narvik_events_pkey" },
+  { do => "$e ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY",
+	undo => "$e NO FORCE ROW LEVEL SECURITY, DISABLE ROW LEVEL SECURITY" },
+  { do => "ALTER EXTENSION narvik DROP SEQUENCE narvik_events_seq_seq; $e ALTER COLUMN seq DROP IDENTITY" };
+push @cases, { do => "$e DROP COLUMN $_ CASCADE" } foreach qw(at kind reason session_id user_id detail);
+push @cases, { do => "$e RENAME COLUMN $_ TO renamed", undo => "$e RENAME COLUMN renamed TO $_" }
+  foreach qw(seq at kind reason session_id user_id detail);
 
 # Row-level security, triggers and rules.
 push @cases,
@@ -241,7 +282,7 @@ foreach my $case (@cases)
 		# An internal error says that narvik was surprised, not that it looked.
 		my @bad = grep { !/^\w+ ok$/ && !/^\w+ error (?!XX)/ } @outcomes;
 		@bad = grep { /^\w+ error/ || $_ !~ $case->{may} } @bad if $case->{may};
-		is(scalar @outcomes, 17, "all checks ran ($which connection)");
+		is(scalar @outcomes, 21, "all checks ran ($which connection)");
 		is(join("\n", @bad), '', "right answers or errors ($which connection): $how");
 		note(join("\n", @outcomes));
 	}
@@ -265,8 +306,10 @@ foreach my $sql (
 	"$t SET (autovacuum_enabled = off)",
 	"$t SET LOGGED",
 	'CREATE ROLE keeper',
-	"$t OWNER TO keeper",
-	"$t OWNER TO postgres",
+	"$t OWNER TO keeper; $e OWNER TO keeper",
+	"$t OWNER TO postgres; $e OWNER TO postgres",
+	'REINDEX TABLE narvik_events',
+	'VACUUM FULL narvik_events',
 	'CREATE SCHEMA other; ALTER EXTENSION narvik SET SCHEMA other',
 	'ALTER EXTENSION pgcrypto SET SCHEMA other',
 	'ALTER SCHEMA other RENAME TO another')

@@ -1,4 +1,4 @@
-# Whoever owns narvik_sessions, or the linked table of users, can plant code in it
+# Whoever owns narvik's tables, or the linked table of users, can plant code in them
 # that PostgreSQL evaluates whenever somebody else uses the table.  Whatever the
 # purge worker does, and whatever function of narvik's a superuser calls, that code
 # runs with its owner's rights, and leaves nothing behind in the superuser's
@@ -78,6 +78,8 @@ $node->safe_psql(
 # "refused" matches what else than the right answer a call may give.
 my $T = 'ALTER TABLE public.narvik_sessions';
 my $U = 'ALTER TABLE users_owner.users';
+my $E = 'ALTER TABLE public.narvik_events';
+my $on_events = 'INSERT OR UPDATE OR DELETE ON public.narvik_events';
 my $ID = 'ADD CONSTRAINT narvik_sessions_id_excl EXCLUDE USING hash (id WITH =)';
 my $any = 'INSERT OR UPDATE OR DELETE ON public.narvik_sessions';
 
@@ -139,6 +141,19 @@ my @rounds = (
 				'key of a partitioned table that sessions are attached to' => q{
 				CREATE TABLE sessions_owner.parent (LIKE public.narvik_sessions) PARTITION BY LIST ((EVIL(user_id)));
 				ALTER TABLE sessions_owner.parent ATTACH PARTITION public.narvik_sessions FOR VALUES IN (true)}) } },
+	{   on => 'events',
+		plants => {
+			'trigger on events before' => "CREATE TRIGGER t1 BEFORE $on_events FOR EACH ROW TRIGGER",
+			'trigger on events after' => "CREATE TRIGGER t2 AFTER $on_events FOR EACH ROW TRIGGER",
+			'statement trigger on events' => "CREATE TRIGGER t3 AFTER $on_events TRIGGER",
+			'predicate of an index on events' => 'CREATE INDEX ON public.narvik_events (at) WHERE EVIL(user_id)',
+			'index of events on an expression' => 'CREATE INDEX ON public.narvik_events ((EVIL(user_id)))',
+			'statistics of events on an expression' => 'CREATE STATISTICS sessions_owner.s ON (EVIL(user_id)), seq FROM public.narvik_events',
+			'check constraint of events' => "$E ADD CHECK (EVIL(user_id))",
+			'default of events' => "$E ADD more1 boolean, ALTER more1 SET DEFAULT EVIL(now()::text)",
+			'generated column of events' => "$E ADD more2 boolean GENERATED ALWAYS AS (EVIL(user_id)) STORED",
+			'policy of events' => "CREATE POLICY p ON public.narvik_events USING (EVIL(user_id)) WITH CHECK (EVIL(user_id));
+				$E ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY" } },
 	# What would fire at commit, when the owner's rights are gone, is refused.
 	{   on => 'sessions', refused => qr/^42501$|^alice\|f$/,
 		plants => { 'deferred trigger' => "CREATE CONSTRAINT TRIGGER t AFTER $any DEFERRABLE INITIALLY DEFERRED FOR EACH ROW TRIGGER" } },
@@ -237,6 +252,9 @@ my @calls = (
 	[ q{SELECT user_id FROM narvik_fetch_session(narvik_session_id('fresh'))}, 'alice' ],
 	[ q{SELECT narvik_update_session_data(narvik_session_id('data'), '{"k": 1}')}, '{"k": 1}' ],
 	[ q{SELECT user_id FROM narvik_rotate_session('rotate')}, 'alice' ],
+	[ q{SELECT user_id FROM narvik_reauthenticate_session('reauthenticate')}, 'alice' ],
+	[   q{SELECT narvik_current_data(), narvik_is_fresh('0')}, '{}|f', q{SELECT narvik_authenticate('fresh') \g /dev/null} ],
+	[ q{SELECT count(*) >= 0 FROM narvik_fetch_events_for_user('alice')}, 't' ],
 	[ q{SELECT narvik_invalidate_session(narvik_session_id('invalidate'))}, 't' ],
 	[ q{SELECT narvik_delete_session(narvik_session_id('delete'))}, 't' ],
 	[ q{SELECT narvik_delete_sessions_for_user('many')}, '2' ],
@@ -316,7 +334,7 @@ sub run_as
 		connstr => $node->connstr('postgres') . " user=$role", on_error_stop => 0);
 }
 
-# Both tables, their owners, users and sessions.
+# The tables, their owners, users and sessions.
 sub settle
 {
 	my ($users_sql) = @_;
@@ -329,13 +347,14 @@ sub settle
 		CREATE EXTENSION narvik;
 		SELECT narvik_reset_stats();
 		ALTER TABLE narvik_sessions OWNER TO sessions_owner;
+		ALTER TABLE narvik_events OWNER TO sessions_owner;
 		SET ROLE users_owner;
 		} . $users_sql . q{;
 		INSERT INTO users_owner.users VALUES ('alice'), ('bob'), ('many'), ('deleted'), ('renamed'), ('worker');
 		RESET ROLE;
 		SELECT narvik_link_users('users_owner.users');
 		SELECT narvik_save_session(narvik_session_id(t), 'alice', now() + interval '29 days')
-		FROM unnest('{fresh,data,rotate,invalidate,delete,expiry}'::text[]) AS t;
+		FROM unnest('{fresh,data,rotate,reauthenticate,invalidate,delete,expiry}'::text[]) AS t;
 		SELECT narvik_save_session(narvik_session_id('due'), 'alice', now() + interval '10 days');
 		SELECT narvik_save_session(narvik_session_id('expired'), 'alice', now());
 		SELECT narvik_save_session(narvik_session_id(u || n), u, now() + interval '29 days')
@@ -412,8 +431,8 @@ sub evaluated_on_the_users
 sub try_round
 {
 	my (%round) = @_;
-	my $owner = "$round{on}_owner";
-	my $table = $round{on} eq 'sessions' ? 'public.narvik_sessions' : 'users_owner.users';
+	my $owner = $round{on} eq 'users' ? 'users_owner' : 'sessions_owner';
+	my $events = $round{on} eq 'events' ? 'on' : 'off';
 	my %plants = %{ $round{plants} };
 	my $name = "on $round{on}: " . (sort keys %plants)[0] . (keys %plants > 1 ? ' and others' : '');
 	my $may_refuse = $round{refused} // qr/(?!)/;
@@ -421,6 +440,7 @@ sub try_round
 	splice @wanted, -1, 0, [ q{SELECT narvik_link_users('users_owner.other')}, $round{link} ] if $round{link};
 	push @wanted, @on_the_users if $round{on} eq 'sessions' && ($round{judge_users} // 1);
 
+	$node->safe_psql('postgres', "ALTER DATABASE postgres SET narvik.events = $events");
 	settle($round{users} // 'CREATE TABLE users_owner.users (id text PRIMARY KEY)');
 	foreach my $plant (sort keys %plants)
 	{
@@ -457,8 +477,13 @@ sub try_round
 			VALUES ('control', 'worker', now(), now(), true, '{}', 0);
 		UPDATE public.narvik_sessions SET sliding = false;
 		DELETE FROM public.narvik_sessions}
+	  : $round{on} eq 'events'
+	  ? q{
+		INSERT INTO public.narvik_events (at, kind, session_id, user_id, detail) VALUES (now(), 'created', 'control', 'worker', '{}');
+		UPDATE public.narvik_events SET kind = 'ended';
+		DELETE FROM public.narvik_events}
 	  : q{INSERT INTO users_owner.users VALUES ('new')};
-	push @tables, 'public.narvik_sessions' if $round{on} eq 'sessions';
+	push @tables, "public.narvik_$round{on}" if $round{on} ne 'users';
 	run_as(
 		$owner, 'control', join ';', map { "BEGIN; $_; SET CONSTRAINTS ALL IMMEDIATE; ROLLBACK" }
 		  $use, $round{control} // (), map { ("TABLE $_", "DELETE FROM $_") } @tables);

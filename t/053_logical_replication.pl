@@ -1,5 +1,5 @@
 # Logical replication carries the sessions to another cluster: what is there
-# already, and then every insert, extension, rotation and delete.  The other
+# already, and then every insert, extension, rotation and delete; and the events.  The other
 # cluster validates read-only, and can take over once its counter is set.
 
 use strict;
@@ -57,7 +57,9 @@ sub caught_up
 sub load
 {
 	my ($journal, $node, $operations) = @_;
-	my $load = SessionLoad::start($journal, connstr => $node->connstr('postgres'), clients => 4);
+	my $load = SessionLoad::start(
+		$journal, connstr => $node->connstr('postgres'), clients => 4,
+		settings => [ 'SET narvik.events = on', q{SET narvik.activity_interval = '1s'} ]);
 	$load->wait_for($operations);
 	$load->finish;
 	return;
@@ -74,14 +76,17 @@ sub check
 
 # ---- it arrives -------------------------------------------------------------
 
-my $journal = SessionJournal->new;
+my $journal = SessionJournal->new(events => 1);
 load($journal, $publisher, 500);
-subscribe('postgres', 'narvik_sessions');
+subscribe('postgres', 'narvik_sessions, narvik_events');
 is_deeply(check($journal, $subscriber), [], 'sessions made before are copied');
 load($journal, $publisher, 1500);
 caught_up('postgres');
 is_deeply(check($journal, $subscriber), [], 'what is done later arrives: ' . $journal->summary);
 is_deeply(check($journal, $publisher), [], 'and is so on the publisher');
+my $log = q{SELECT count(*) > 1000, md5(string_agg(e::text, ' ' ORDER BY seq)) FROM narvik_events AS e};
+is($subscriber->safe_psql('postgres', $log), $publisher->safe_psql('postgres', $log), 'the log of events, too');
+like($publisher->safe_psql('postgres', $log), qr/^t/, 'which is long');
 
 # What an UPDATE does not touch is not sent if it is stored out of line.
 my $token = $publisher->safe_psql(
@@ -116,7 +121,7 @@ is($publisher->safe_psql('postgres', 'SELECT narvik_delete_all_expired_sessions(
 $publisher->safe_psql('postgres', q{SELECT token FROM narvik_rotate_session('due')});
 caught_up('postgres');
 my $sessions =
-  q{SELECT seq, id, user_id, created_at, expires_at, ends_at, authenticated_at, active_at, lifetime, sliding, data, purge_hour FROM narvik_sessions ORDER BY seq};
+  q{SELECT seq, id, user_id, created_at, expires_at, ends_at, authenticated_at, active_at, lifetime, sliding, data, purge_hour, replaced_ids, replaced_at FROM narvik_sessions ORDER BY seq};
 is( $subscriber->safe_psql('postgres', $sessions), $publisher->safe_psql('postgres', $sessions),
 	'neither stops replication, and the publisher has the last word');
 $publisher->safe_psql('postgres', q{SELECT narvik_delete_sessions_for_user('due')});
@@ -152,7 +157,7 @@ my ($rc, $out, $err) = $subscriber->psql(
 	'postgres',
 	"\\set VERBOSITY sqlstate\nSELECT narvik_create_session('dave') FROM generate_series(1, (SELECT max(seq) FROM narvik_sessions))");
 like($err, qr/23505/, 'counters are not replicated, so new sessions meet old ones at first');
-$subscriber->safe_psql('postgres', q{SELECT setval('narvik_sessions_seq_seq', max(seq)) FROM narvik_sessions});
+$subscriber->safe_psql('postgres', qq{SELECT setval('${_}_seq_seq', max(seq)) FROM $_}) foreach 'narvik_sessions', 'narvik_events';
 load($journal, $subscriber, 500);
 is_deeply(check($journal, $subscriber), [], 'with its counter set the subscriber takes over');
 ok(!$subscriber->log_contains('PANIC|terminated by signal'), 'no crash');

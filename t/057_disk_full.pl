@@ -30,6 +30,8 @@ restart_after_crash = off
 min_wal_size = 2MB
 wal_recycle = off
 log_min_messages = warning
+narvik.events = on
+narvik.activity_interval = 1s
 });
 start_with_fault($node);
 $node->safe_psql(
@@ -95,7 +97,7 @@ $dbh->disconnect;
 
 # ---- many -------------------------------------------------------------------
 
-my $journal = SessionJournal->new;
+my $journal = SessionJournal->new(events => 1);
 my $load = SessionLoad::start($journal, connstr => $connstr, clients => 4, allow => ['53100'], contended => 1);
 $load->wait_for(300);
 fill_disk('/base/');

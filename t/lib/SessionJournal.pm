@@ -10,6 +10,10 @@
 # makes the token of are known too.  What is remembered of one:
 #	id, expires (microseconds since 1970), n (a number in its data), and
 #	token, unless the answer with the token got lost.
+# With narvik.events on from the beginning, the log of events has to tell the same:
+# every id that a session had, none that it had only in a transaction that was
+# rolled back, and how each session ended.
+#
 # In what an operation under way would lead to, '?' stands for a value that only
 # the server knows.  Messages name users, never a token.
 
@@ -25,20 +29,23 @@ use PostgreSQL::Test::Utils ();
 
 my $json = JSON::PP->new->canonical;
 
+# new(events => 1): the server writes events.
 sub new
 {
-	my ($class) = @_;
+	my ($class, %how) = @_;
 	my $self = {
 		dir => PostgreSQL::Test::Utils::tempdir(),
 		sessions => {},        # user => session, as acknowledged
 		dead => {},            # token => user
 		ended => {},           # user => 1
+		ids => {},             # that sessions have or had => 1
 		pending => [],         # operations of which nobody knows
 		acknowledged => {},    # operation => how many
 		failed => {},          # SQLSTATE => how many
 		happened => 0,         # of those that nobody knew of
 		vanished => 0,
-		wrong => []            # wrong answers
+		wrong => [],           # wrong answers
+		%how
 	};
 	return bless $self, $class;
 }
@@ -127,6 +134,7 @@ sub apply
 	my ($self, $changes, $dead) = @_;
 	change($self->{sessions}, $changes);
 	$self->{ended}{$_} = 1 foreach grep { !$changes->{$_} } keys %$changes;
+	$self->{ids}{ $_->{id} } = 1 foreach grep { $_ } values %$changes;
 	$self->{dead}{$_} = 1 foreach @{ $dead // [] };
 	return;
 }
@@ -156,6 +164,7 @@ sub check
 	my @wrong = splice @{ $self->{wrong} };
 	push @wrong, $self->settle($rows);
 	push @wrong, $self->compare($rows);
+	push @wrong, $self->event_violations($dbh, $rows) if $self->{events};
 	push @wrong, index_violations($dbh);
 	$dbh->do('SET LOCAL transaction_read_only = on');
 	push @wrong, $self->token_violations($dbh);
@@ -238,6 +247,29 @@ sub compare
 	{
 		push @wrong, "the session of $user " . ($self->{ended}{$user} ? 'is back' : 'is nobody\'s');
 	}
+	return @wrong;
+}
+
+# No event without its act, no act without its event.  Of the users of a load: others
+# are the test's own.
+sub event_violations
+{
+	my ($self, $dbh, $rows) = @_;
+	my (@wrong, %of_user, %ids);
+	my $events = $dbh->selectall_arrayref(
+		q{SELECT user_id, kind, reason, encode(session_id, 'hex') AS id FROM narvik_events WHERE user_id ~ '^c[0-9]' ORDER BY seq}, { Slice => {} });
+	push @{ $of_user{ $_->{user_id} } }, $_ foreach @$events;
+	foreach my $user (sort grep { /^c\d/ } keys %{ { %of_user, %$rows } })
+	{
+		my @events = @{ $of_user{$user} // [] };
+		my $row = $rows->{$user} && $rows->{$user}[0];
+		my $kinds = join ' ', map { $_->{kind} } @events;
+		push @wrong, "the events of $user are: $kinds" if $kinds !~ ($row ? qr/^created( rotated)*$/ : qr/^created( rotated)* ended$/);
+		push @wrong, "the last event of $user has another id" if $row && @events && $events[-1]{id} ne $row->{id};
+		$ids{ $_->{id} } = $user foreach @events;
+	}
+	push @wrong, "an event of $ids{$_} of what did not happen" foreach grep { !$self->{ids}{$_} } sort keys %ids;
+	push @wrong, 'no event of an id that a session had' foreach grep { !$ids{$_} } sort keys %{ $self->{ids} };
 	return @wrong;
 }
 

@@ -23,6 +23,61 @@ EXCEPTION WHEN unique_violation THEN
 	RETURN false;
 END $$;
 
+-- Checks that take several steps judge themselves.
+CREATE FUNCTION probe.reauthenticate() RETURNS text LANGUAGE plpgsql AS $$
+DECLARE r record; done boolean; old_valid boolean; v record;
+BEGIN
+	SELECT * INTO r FROM narvik_reauthenticate_session('fresh', '{"m": 3, "n": null}');
+	done := FOUND;
+	PERFORM FROM narvik_validate_session('fresh');
+	old_valid := FOUND;
+	IF NOT done THEN
+		RETURN CASE WHEN old_valid THEN 'refused' ELSE 'WRONG: not renewed and gone' END;
+	END IF;
+	SELECT * INTO v FROM narvik_validate_session(r.token);
+	RETURN CASE WHEN FOUND AND NOT old_valid AND v.user_id = 'u' AND v.data = '{"m": 3}' AND v.authenticated_at = now() THEN 'ok'
+				ELSE format('WRONG: new %s, old valid %s', v, old_valid) END;
+END $$;
+
+-- Of what it sees or not, the data are those of the session.
+CREATE FUNCTION probe.identity() RETURNS text LANGUAGE plpgsql AS $$
+DECLARE who text := narvik_authenticate('fresh');
+BEGIN
+	IF who = 'u' AND narvik_current_data() = '{"n": 1}' AND narvik_is_fresh('1 hour') IS NOT NULL THEN RETURN 'ok'; END IF;
+	RETURN format('WRONG: %s, data %s', who, narvik_current_data());
+END $$;
+
+-- A replaced token is valid in its grace, or not, and ends its session once seen later.
+CREATE FUNCTION probe.replaced() RETURNS text LANGUAGE plpgsql AS $$
+DECLARE in_grace boolean;
+BEGIN
+	SET LOCAL narvik.rotation_grace = '1h';
+	PERFORM FROM narvik_validate_session('replaced') WHERE user_id = 'u' AND id = narvik_session_id('fresh');
+	in_grace := FOUND;
+	SET LOCAL narvik.rotation_grace = 0;
+	SET LOCAL narvik.detect_reuse = on;
+	PERFORM FROM narvik_validate_session('replaced');
+	IF FOUND THEN RETURN 'WRONG: valid after the grace'; END IF;
+	PERFORM FROM narvik_validate_session('fresh');
+	RETURN CASE WHEN in_grace AND NOT FOUND THEN 'ok'
+				WHEN FOUND OR NOT in_grace THEN 'refused' END;
+END $$;
+
+-- An event for what happened, and none for what did not.
+CREATE FUNCTION probe.events() RETURNS text LANGUAGE plpgsql AS $$
+DECLARE deleted boolean; c record; kinds text;
+BEGIN
+	SET LOCAL narvik.events = on;
+	SET LOCAL narvik.event_claims = 'n';
+	SELECT * INTO c FROM narvik_create_session('w', '{"n": 2, "m": 3}');
+	deleted := narvik_invalidate_session(c.id);
+	SELECT string_agg(concat_ws(' ', kind, reason, detail), ', ' ORDER BY seq) INTO kinds
+	FROM narvik_fetch_events_for_user('w') WHERE session_id = c.id;
+	RETURN CASE WHEN deleted AND kinds = 'created {"n": 2}, ended logout {"n": 2}' THEN 'ok'
+				WHEN NOT deleted AND kinds = 'created {"n": 2}' THEN 'refused'
+				ELSE format('WRONG: deleted %s, events %s', deleted, kinds) END;
+END $$;
+
 -- What is done and seen afterwards, in this order, and how that is judged.
 CREATE TABLE probe.checks (n serial, name text, seen text, ok text, refused text);
 INSERT INTO probe.checks (name, seen, ok, refused) VALUES
@@ -58,6 +113,10 @@ INSERT INTO probe.checks (name, seen, ok, refused) VALUES
 	('change_id',
 	 $$SELECT narvik_change_session_id(narvik_session_id('fresh'), narvik_session_id('new')) AS did, probe.v('fresh') AS old, probe.v('new') AS new$$,
 	 $$did AND old IS NULL AND probe.holds(new, 'u', '{"n": 1}')$$, 'NOT did AND old IS NOT NULL AND new IS NULL'),
+	('reauthenticate', 'SELECT probe.reauthenticate() AS answer', $$answer = 'ok'$$, $$answer = 'refused'$$),
+	('identity', 'SELECT probe.identity() AS answer', $$answer = 'ok'$$, $$answer = 'refused'$$),
+	('replaced', 'SELECT probe.replaced() AS answer', $$answer = 'ok'$$, $$answer = 'refused'$$),
+	('events', 'SELECT probe.events() AS answer', $$answer = 'ok'$$, $$answer = 'refused'$$),
 	('list',
 	 $$SELECT array_agg(id ORDER BY id) AS session, (SELECT array_agg(narvik_session_id(t) ORDER BY 1) FROM unnest('{due,fresh}'::text[]) AS t) AS expected
 		FROM narvik_fetch_sessions_for_user('u')$$, 'session = expected', 'false'),

@@ -1,7 +1,7 @@
 # A server that is killed loses nothing it acknowledged: 8 clients create,
 # validate, extend, rotate and invalidate sessions, the postmaster is killed with
 # -9 at a random moment, and after the restart their journal is compared with
-# the table and its indexes.  In every other round all server processes are
+# the table, its indexes and the log of events.  In every other round all server processes are
 # killed at once; else the backends notice by themselves, after what they do.
 #
 # fsync is on, but a killed process does not lose what the kernel holds for it:
@@ -30,6 +30,8 @@ $node->append_conf(
 fsync = on
 shared_preload_libraries = 'narvik'
 log_min_messages = warning
+narvik.events = on
+narvik.activity_interval = 1s
 });
 $node->start;
 $node->safe_psql(
@@ -76,7 +78,7 @@ sub crash
 	return @wrong;
 }
 
-my $journal = SessionJournal->new;
+my $journal = SessionJournal->new(events => 1);
 foreach my $round (1 .. $rounds)
 {
 	my ($kill, $what) = $round % 2 ? (\&kill_postmaster, 'the postmaster') : (\&kill_server, 'every process');

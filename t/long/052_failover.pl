@@ -20,7 +20,7 @@ use Test::More;
 use Time::HiRes qw(sleep time);
 
 my $rounds = 3;
-my $journal = SessionJournal->new;
+my $journal = SessionJournal->new(events => 1);
 my $readers_stop = PostgreSQL::Test::Utils::tempdir() . '/stop';
 
 sub sync_with
@@ -133,6 +133,8 @@ $primary->append_conf(
 fsync = on
 shared_preload_libraries = 'narvik'
 log_min_messages = warning
+narvik.events = on
+narvik.activity_interval = 1s
 });
 $primary->start;
 $primary->safe_psql(

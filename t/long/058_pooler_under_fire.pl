@@ -22,7 +22,7 @@ my $pgbouncer = (grep { -x } map { "$_/pgbouncer" } split(/:/, $ENV{PATH}), '/us
 
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
-$node->append_conf('postgresql.conf', "shared_preload_libraries = 'narvik'\nlog_min_messages = error\nlog_min_error_statement = panic");
+$node->append_conf('postgresql.conf', "shared_preload_libraries = 'narvik'\nnarvik.events = on\nnarvik.activity_interval = 1s\nlog_min_messages = error\nlog_min_error_statement = panic");
 $node->start;
 $node->safe_psql(
 	'postgres', q{
@@ -67,7 +67,7 @@ until (run_log([ 'psql', '-XAtq', '-d', pooled('postgres', 'app'), '-c', 'SELECT
 	sleep 0.1;
 }
 
-my $journal = SessionJournal->new;
+my $journal = SessionJournal->new(events => 1);
 my $load = SessionLoad::start(
 	$journal, connstr => pooled('postgres', 'app'), reconnect => 1, pooled => 1, contended => 1,
 	allow => [qw(57014 55P03)]);

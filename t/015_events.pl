@@ -1,0 +1,104 @@
+# The purge and narvik_events: what has expired goes in batches, with an event for
+# each that went and for no other; events past narvik.events_retention go after
+# the sessions, at narvik.purge_rate.
+
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use PurgeTest;
+use Test::More;
+use Time::HiRes qw(time);
+
+my $node = purging_server('main', 'narvik.purge = off', 'narvik.events = on', q{narvik.event_claims = 'device'});
+my $db = 'main';
+add_database($node, $db);
+sub ask { return $node->safe_psql($db, $_[0]) }
+
+# ---- what has expired -------------------------------------------------------
+
+my $hour = q{date_trunc('hour', now(), 'UTC')};
+ask(qq{
+	SELECT narvik_save_session(narvik_session_id('expired' || i), 'expired', $hour - interval '1 minute', '{"device": "d", "secret": 1}')
+	FROM generate_series(1, 3000) AS i;
+	SELECT count(narvik_create_session('aged', '{}', NULL, true, '1 day')) FROM generate_series(1, 500);
+	UPDATE narvik_sessions SET expires_at = $hour - interval '2 minutes', ends_at = $hour - interval '2 minutes',
+		purge_hour = extract(epoch FROM $hour - interval '2 minutes')::bigint / 3600 WHERE user_id = 'aged';
+	SELECT count(narvik_create_session('live')) FROM generate_series(1, 500);
+	SELECT narvik_save_session(narvik_session_id('locked'), 'expired', $hour - interval '1 minute');
+	CREATE TABLE were AS TABLE narvik_sessions;
+	ANALYZE narvik_sessions;
+	DELETE FROM narvik_events});
+my $holder = $node->background_psql($db);
+$holder->query_safe(q{BEGIN; SELECT FROM narvik_sessions WHERE id = decode(narvik_session_id('locked'), 'hex') FOR UPDATE});
+set_by_reload($node, 'narvik.purge = on');
+ok($node->poll_query_until($db, q{SELECT count(*) FROM narvik_sessions WHERE user_id <> 'live'}, '1'), 'the worker purges with events on');
+
+is( ask(q{SELECT kind, reason, user_id, detail, count(*) FROM narvik_events GROUP BY 1, 2, 3, 4 ORDER BY 2}),
+	qq{ended|expired|expired|{"device": "d"}|3000\nended|max_age|aged|{}|500},
+	'an event for each: what ran out, and what came to the end of its age');
+is( ask(q{
+		SELECT count(*) FROM (SELECT id, user_id FROM were EXCEPT SELECT id, user_id FROM narvik_sessions) AS gone (id, user_id)
+		FULL JOIN narvik_events AS e ON e.session_id = gone.id AND e.user_id = gone.user_id
+		WHERE e.seq IS NULL OR gone.id IS NULL}),
+	'0', 'of those that went and of no other');
+cmp_ok(ask('SELECT count(DISTINCT xmin::text) FROM narvik_events'), '>=', 4, 'in batches of narvik.purge_batch_size at most');
+is(ask(q{SELECT max(n) <= 1000 FROM (SELECT count(*) AS n FROM narvik_events GROUP BY xmin::text) AS batch}), 't', 'each with the events of its rows');
+is(ask(q{SELECT count(*) FROM narvik_sessions WHERE user_id = 'live'}), '500', 'nothing live goes');
+is(purge_stats($node, $db, 'purged'), '3500', 'and the counter says so');
+is(ask(q{SELECT count(*) FROM narvik_events WHERE session_id = decode(narvik_session_id('locked'), 'hex')}), '0', 'what somebody has locked stays, without an event');
+$holder->query_safe('COMMIT');
+$holder->quit;
+ok(wait_until_purged($node, $db), 'until it is free');
+is(ask(q{SELECT reason FROM narvik_events WHERE session_id = decode(narvik_session_id('locked'), 'hex')}), 'expired', 'then with one');
+
+# ---- retention --------------------------------------------------------------
+
+# "Old" ones were written first, as they are.
+ask(q{
+	TRUNCATE narvik_events RESTART IDENTITY;
+	INSERT INTO narvik_events (at, kind, session_id, user_id, detail)
+	SELECT now() - d * interval '1 day' - interval '1 minute', 'created', int8send(d), 'old', '{}'
+	FROM generate_series(200, 1, -1) AS d});
+my $left = 'SELECT count(*) FROM narvik_events';
+wait_for_visits($node, $db, 1);
+is(ask("$left WHERE at < now() - interval '90 days'"), '0', 'events past 90 days go');
+is(ask($left), '89', 'the others stay');
+set_by_reload($node, q{narvik.events_retention = '0'});
+ask(q{INSERT INTO narvik_events (at, kind, session_id, user_id, detail) VALUES (now() - interval '20 years', 'created', '', 'old', '{}')});
+wait_for_visits($node, $db, 2);
+is(ask($left), '90', 'with a retention of 0 all stay');
+set_by_reload($node, q{narvik.events_retention = '50d'}, 'narvik.events = off');
+wait_for_visits($node, $db, 1);
+is(ask("$left WHERE at >= now() - interval '50 days'"), ask($left), 'they go by another retention, also while none are written');
+
+set_by_reload($node, 'narvik.purge = off');
+ask(q{
+	TRUNCATE narvik_events;
+	INSERT INTO narvik_events (at, kind, session_id, user_id, detail)
+	SELECT now() - interval '100 days', 'created', int8send(i), 'old', '{}' FROM generate_series(1, 6000) AS i;
+	SELECT count(narvik_create_session('live')) FROM generate_series(1, 10)});
+set_by_reload($node, 'narvik.purge_rate = 2000', 'narvik.purge = on');
+$node->poll_query_until($db, 'SELECT count(*) < 6000 FROM narvik_events') or die 'no purge';
+my $began = time;
+ok($node->poll_query_until($db, $left, '0'), 'more than a visit may delete go in several');
+my $seconds = time - $began;
+cmp_ok($seconds, '>=', 1.5, 'at narvik.purge_rate');
+note("$seconds s");
+is(purge_stats($node, $db, 'last_purge_error IS NULL'), 't', 'without an error');
+is(ask('SELECT count(*) FROM narvik_sessions'), '510', 'sessions stay');
+
+# Much to forget does not keep sessions from being purged.
+ask(q{
+	INSERT INTO narvik_events (at, kind, session_id, user_id, detail)
+	SELECT now() - interval '100 days', 'created', int8send(i), 'old', '{}' FROM generate_series(1, 30000) AS i});
+save_expired($node, $db, 10);
+ok(wait_until_purged($node, $db), 'sessions are purged meanwhile');
+cmp_ok(ask($left), '>', 0, 'indeed');
+
+$node->stop;
+done_testing();
