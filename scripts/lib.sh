@@ -32,6 +32,7 @@ NO_SERVICES=/usr/sbin/policy-rc.d
 NO_SERVICES_TEXT=$'#!/bin/sh\n# For as long as a script of narvik installs packages.\nexit 101'
 PACKAGES_LOCK=/run/lock/narvik-packages
 WORK= SOCKETS= CHILD= PGBIN= PGHOST= installing=
+BESIDE=()
 
 . "$PROJECT/scripts/count.sh"
 
@@ -68,6 +69,7 @@ leave() {
 		kill -TERM -- "-$CHILD" 2>/dev/null
 		wait "$CHILD"
 	fi
+	((${#BESIDE[@]} == 0)) || { kill -KILL "${BESIDE[@]}" 2>/dev/null; wait "${BESIDE[@]}" 2>/dev/null; }
 	[[ $installing ]] || { exec {installing}>"$PACKAGES_LOCK" && flock -n "$installing"; } && allow_services
 	if [[ $WORK ]]; then
 		[[ $PGBIN ]] && stop_servers
@@ -189,6 +191,13 @@ as_postgres() {
 	wait "$CHILD" || status=$?
 	CHILD=
 	return "$status"
+}
+
+# beside <log> <command>...: runs as postgres, too, until this script ends.
+beside() {
+	setpriv --reuid=postgres --regid=postgres --init-groups --pdeathsig KILL \
+		env -i PATH="$PGBIN:/usr/bin:/bin" HOME="$WORK/home" LANG=C.UTF-8 "${@:2}" </dev/null >"$WORK/$1.log" 2>&1 &
+	BESIDE+=("$!")
 }
 
 # WORK stays root's: postgres owns only folders inside it, so that it cannot
