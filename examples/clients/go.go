@@ -4,7 +4,6 @@ package main
 
 import (
 	"database/sql"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log"
@@ -18,61 +17,61 @@ import (
 var db *sql.DB
 
 type session struct {
-	userID    string
-	device    sql.NullString
-	setCookie sql.NullString
+	token, userID, device, setCookie sql.NullString
 }
 
-// After the password was right: the Set-Cookie header to answer with.
-func logIn(userID, device string) (setCookie string, err error) {
-	data, err := json.Marshal(map[string]string{"device": device})
-	if err != nil {
-		return "", err
-	}
-	err = db.QueryRow(`SELECT narvik_create_cookie(token) FROM narvik_create_session($1, $2)`,
-		userID, data).Scan(&setCookie)
-	return setCookie, err
-}
-
-// On every request, with its Cookie header: who it is, or nil.  If setCookie is
-// valid, answer with that header: the session lives longer now.
-func validate(cookies string) (*session, error) {
-	var s session
-	err := db.QueryRow(`
-		SELECT s.user_id, s.data->>'device',
-		       CASE WHEN s.new OR s.extended THEN narvik_create_cookie(token) END
-		FROM narvik_read_cookie($1) AS token, narvik_validate_session(token) AS s`,
-		cookies).Scan(&s.userID, &s.device, &s.setCookie)
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil, nil
-	}
-	return &s, err
-}
-
-// Work with the database as this user.  Row-level security shows her rows, and
-// the identity ends with the transaction: the next one in the pool is nobody.
-func asUser(cookies string, work func(*sql.Tx) error) error {
+// Every request: a transaction that begins with the Cookie header as it came, any
+// octets: strings.Join(r.Header["Cookie"], "; ").  The token is not valid if there is
+// no session.  Else it is the transaction's identity, which row-level security
+// trusts.  The identity ends with the transaction.  If setCookie is valid, answer
+// with that header: the session lives longer now.
+func asUser(header string, work func(*sql.Tx, session) error) error {
 	tx, err := db.Begin()
 	if err != nil {
 		return err
 	}
 	defer tx.Rollback() // does nothing after Commit
-	if _, err := tx.Exec(`SELECT narvik_authenticate(narvik_read_cookie($1))`, cookies); err != nil {
+	var s session
+	err = tx.QueryRow(`
+		SELECT token, user_id, data->>'device', set_cookie
+		FROM narvik_authenticate_cookie($1::bytea)`,
+		[]byte(header)).Scan(&s.token, &s.userID, &s.device, &s.setCookie)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return err
 	}
-	if err := work(tx); err != nil {
+	if err := work(tx, s); err != nil {
 		return err
 	}
 	return tx.Commit()
 }
 
-// The Set-Cookie header that removes the cookie of the session that is gone.
-func logOut(cookies string) (setCookie string, err error) {
-	var existed bool
+// These three return the Set-Cookie header to answer with.
+
+// Something to remember of a visitor who has not logged in.
+func remember(device string) (setCookie string, err error) {
 	err = db.QueryRow(`
-		SELECT narvik_invalidate_session(narvik_session_id(narvik_read_cookie($1))),
-		       narvik_create_blank_cookie()`,
-		cookies).Scan(&existed, &setCookie)
+		SELECT narvik_create_cookie(token)
+		FROM narvik_create_guest_session(jsonb_build_object('device', $1::text))`,
+		device).Scan(&setCookie)
+	return setCookie, err
+}
+
+// After the password was right: the guest's session becomes the user's.
+func logIn(header, userID string) (setCookie string, err error) {
+	err = asUser(header, func(tx *sql.Tx, s session) error {
+		return tx.QueryRow(`SELECT narvik_create_cookie(token) FROM narvik_promote_session($1, $2)`,
+			s.token, userID).Scan(&setCookie)
+	})
+	return setCookie, err
+}
+
+func logOut(header string) (setCookie string, err error) {
+	err = asUser(header, func(tx *sql.Tx, s session) error {
+		var existed bool
+		return tx.QueryRow(`
+			SELECT narvik_invalidate_session(narvik_current_session_id()), narvik_create_blank_cookie()`,
+		).Scan(&existed, &setCookie)
+	})
 	return setCookie, err
 }
 
@@ -84,25 +83,30 @@ func check(err error) {
 	}
 }
 
-func notes(cookies string) {
-	var bodies string
-	check(asUser(cookies, func(tx *sql.Tx) error {
-		return tx.QueryRow(`SELECT coalesce(string_agg(body, ', ' ORDER BY body), 'none') FROM notes`).Scan(&bodies)
-	}))
-	fmt.Println("notes:", bodies)
+const other = "city=Troms\xf8; " // whatever else the browser sends
+
+func cookies(setCookie string) string {
+	return other + strings.Split(setCookie, ";")[0]
 }
 
-func request(cookies string) {
-	s, err := validate(cookies)
-	check(err)
-	if s == nil {
-		fmt.Println("request: not logged in")
-		return
-	}
-	fmt.Printf("request: %s on a %s\n", s.userID, s.device.String)
-	if s.setCookie.Valid {
-		fmt.Println("set cookie:", s.setCookie.String)
-	}
+func request(header string) {
+	check(asUser(header, func(tx *sql.Tx, s session) error {
+		switch {
+		case s.userID.Valid:
+			fmt.Printf("request: %s on a %s\n", s.userID.String, s.device.String)
+		case s.token.Valid:
+			fmt.Printf("request: guest on a %s\n", s.device.String)
+		default:
+			fmt.Println("request: nobody")
+		}
+		if s.setCookie.Valid {
+			fmt.Println("set cookie:", s.setCookie.String)
+		}
+		var notes string
+		err := tx.QueryRow(`SELECT coalesce(string_agg(body, ', ' ORDER BY body), 'none') FROM notes`).Scan(&notes)
+		fmt.Println("notes:", notes)
+		return err
+	}))
 }
 
 func main() {
@@ -111,24 +115,26 @@ func main() {
 	check(err)
 	defer db.Close()
 
-	request("theme=dark")
-	notes("theme=dark")
-	setCookie, err := logIn("alice", "laptop")
+	request(other)
+	setCookie, err := remember("laptop")
+	check(err)
+	guest := cookies(setCookie)
+	request(guest)
+	setCookie, err = logIn(guest, "alice")
 	check(err)
 	fmt.Println("log in:", setCookie)
-	cookies := "theme=dark; " + strings.Split(setCookie, ";")[0] // what a browser sends from now on
-	request(cookies)
-	notes(cookies)
+	alice := cookies(setCookie)
+	request(alice)
 	// Here twenty of its thirty days go by at once.
-	_, err = db.Exec(`
-		SELECT narvik_update_session_expiry(narvik_session_id(narvik_read_cookie($1)),
-		                                    now() + interval '10 days')`, cookies)
-	check(err)
-	request(cookies)
-	request(cookies)
-	setCookie, err = logOut(cookies)
+	check(asUser(alice, func(tx *sql.Tx, s session) error {
+		_, err := tx.Exec(`
+			SELECT narvik_update_session_expiry(narvik_current_session_id(), now() + interval '10 days')`)
+		return err
+	}))
+	request(alice)
+	request(alice)
+	setCookie, err = logOut(alice)
 	check(err)
 	fmt.Println("log out:", setCookie)
-	request(cookies)
-	notes(cookies)
+	request(alice)
 }

@@ -22,28 +22,24 @@ function token(cookies) {
 }
 
 // After the password was right: the Set-Cookie header to answer with.
-async function logIn(userId, device) {
+async function logIn(cookies, userId, device) {
+  await logOut(cookies);
   const created = await narvik.createSession(userId, { device });
   return narvik.createCookie(created.token).serialize();
 }
 
-// On every request, with its Cookie header: who it is, or null.  If there is a
-// setCookie, answer with that header: the session lives longer now.
-async function validate(cookies) {
+// Every request: who it is, or null.  If there is a setCookie, answer with that
+// header: the session lives longer now.  To work with the database as this user is
+// the extension's part: it finds Narvik's sessions, and row-level security trusts it.
+async function asUser(cookies, work) {
   const session = await narvik.validateSession(token(cookies));
   if (session?.extended) session.setCookie = narvik.createCookie(token(cookies)).serialize();
-  return session;
-}
-
-// Work with the database as this user.  That is the extension's part: it finds
-// Narvik's sessions, and row-level security trusts it.
-async function asUser(cookies, work) {
   const client = await pool.connect();
   let broken;
   try {
     await client.query('BEGIN');
     await client.query('SELECT narvik_authenticate($1)', [token(cookies)]);
-    const result = await work(client);
+    const result = await work(client, session);
     await client.query('COMMIT');
     return result;
   } catch (error) {
@@ -63,30 +59,25 @@ async function logOut(cookies) {
 
 // ---- a visit ----------------------------------------------------------------
 
-async function notes(cookies) {
-  const { rows } = await asUser(cookies, (client) => client.query('SELECT body FROM notes ORDER BY body'));
-  console.log('notes:', rows.map((row) => row.body).join(', ') || 'none');
-}
+const other = 'theme=dark; ';   // whatever else the browser sends
 
-async function request(cookies) {
-  const session = await validate(cookies);
-  console.log('request:', session ? `${session.userId} on a ${session.device}` : 'not logged in');
+const request = (cookies) => asUser(cookies, async (client, session) => {
+  console.log('request:', session ? `${session.userId} on a ${session.device}` : 'nobody');
   if (session?.setCookie) console.log('set cookie:', session.setCookie);
-}
+  const { rows } = await client.query('SELECT body FROM notes ORDER BY body');
+  console.log('notes:', rows.map((row) => row.body).join(', ') || 'none');
+});
 
-await request('theme=dark');
-await notes('theme=dark');
-const setCookie = await logIn('alice', 'laptop');
-console.log('log in:', setCookie);
-const cookies = 'theme=dark; ' + setCookie.split(';')[0];   // what a browser sends from now on
-await request(cookies);
-await notes(cookies);
+await request(other);
+const loggedIn = await logIn(other, 'alice', 'laptop');
+console.log('log in:', loggedIn);
+const alice = other + loggedIn.split(';')[0];
+await request(alice);
 // Here twenty of its thirty days go by at once.
-const { id } = await narvik.validateSession(token(cookies));
+const { id } = await narvik.validateSession(token(alice));
 await narvikStorage(pool).updateSessionExpiry(id, new Date(Date.now() + 10 * 24 * 60 * 60 * 1000));
-await request(cookies);
-await request(cookies);
-console.log('log out:', await logOut(cookies));
-await request(cookies);
-await notes(cookies);
+await request(alice);
+await request(alice);
+console.log('log out:', await logOut(alice));
+await request(alice);
 await pool.end();

@@ -15,10 +15,15 @@ export function narvikStorage(pool) {
   return {
     async saveSession(session) {
       const { id, userId, expiresAt, ...data } = session;
-      await rows('SELECT narvik_save_session($1, $2, $3, $4)', id, userId, expiresAt, data);
+      // Narvik says when the session ends, not how long each extension is.  The
+      // extension has to know, to extend it by as much as Narvik does.
+      const seconds = Math.ceil((expiresAt - Date.now()) / 1000);
+      await rows("SELECT narvik_save_session($1, $2, $3, $4, $5 * interval '1 second')",
+        id, userId, expiresAt, data, seconds);
     },
+    // Narvik takes whoever has a session for a user.  It has no guests.
     async fetchSession(id) {
-      const [row] = await rows('SELECT * FROM narvik_fetch_session($1)', id);
+      const [row] = await rows('SELECT * FROM narvik_fetch_session($1) WHERE user_id IS NOT NULL', id);
       return row ? toSession(row) : null;
     },
     async updateSessionExpiry(id, expiresAt) {

@@ -12,34 +12,21 @@ const pool = new pg.Pool();
 pool.on('connect', (client) => client.on('error', () => {}));
 pool.on('error', () => {});
 
-// After the password was right: the Set-Cookie header to answer with.
-async function logIn(userId, device) {
-  const { rows } = await pool.query(
-    'SELECT narvik_create_cookie(token) AS set_cookie FROM narvik_create_session($1, $2)',
-    [userId, { device }]);
-  return rows[0].set_cookie;
-}
-
-// On every request, with its Cookie header: who it is, or undefined.  If there
-// is a setCookie, answer with that header: the session lives longer now.
-async function validate(cookies) {
-  const { rows } = await pool.query(
-    `SELECT s.user_id AS "userId", s.data->>'device' AS device,
-            CASE WHEN s.new OR s.extended THEN narvik_create_cookie(token) END AS "setCookie"
-     FROM narvik_read_cookie($1) AS token, narvik_validate_session(token) AS s`,
-    [cookies]);
-  return rows[0];
-}
-
-// Work with the database as this user.  Row-level security shows her rows, and
-// the identity ends with the transaction: the next one in the pool is nobody.
-async function asUser(cookies, work) {
+// Every request: a transaction that begins with the Cookie header as it came.  Node
+// gives its octets as characters of latin1; Buffer makes them octets again.  There
+// is no session, or it is the transaction's identity, which row-level security
+// trusts.  The identity ends with the transaction.  If the session has a setCookie,
+// answer with that header: it lives longer now.
+async function asUser(header, work) {
   const client = await pool.connect();
   let broken;
   try {
     await client.query('BEGIN');
-    await client.query('SELECT narvik_authenticate(narvik_read_cookie($1))', [cookies]);
-    const result = await work(client);
+    const { rows: [session] } = await client.query(
+      `SELECT token, user_id AS "userId", data->>'device' AS device, set_cookie AS "setCookie"
+       FROM narvik_authenticate_cookie($1::bytea)`,
+      [Buffer.from(header, 'latin1')]);
+    const result = await work(client, session);
     await client.query('COMMIT');
     return result;
   } catch (error) {
@@ -50,42 +37,47 @@ async function asUser(cookies, work) {
   }
 }
 
-// The Set-Cookie header that removes the cookie of the session that is gone.
-async function logOut(cookies) {
-  const { rows } = await pool.query(
-    `SELECT narvik_invalidate_session(narvik_session_id(narvik_read_cookie($1))),
-            narvik_create_blank_cookie() AS set_cookie`,
-    [cookies]);
-  return rows[0].set_cookie;
-}
+// These three return the Set-Cookie header to answer with.
+const setCookie = ({ rows }) => rows[0].set_cookie;
+
+// Something to remember of a visitor who has not logged in.
+const remember = async (device) => setCookie(await pool.query(
+  'SELECT narvik_create_cookie(token) AS set_cookie FROM narvik_create_guest_session($1)',
+  [{ device }]));
+
+// After the password was right: the guest's session becomes the user's.
+const logIn = (header, userId) => asUser(header, async (client, session) => setCookie(await client.query(
+  'SELECT narvik_create_cookie(token) AS set_cookie FROM narvik_promote_session($1, $2)',
+  [session?.token, userId])));
+
+const logOut = (header) => asUser(header, async (client) => setCookie(await client.query(
+  `SELECT narvik_invalidate_session(narvik_current_session_id()),
+          narvik_create_blank_cookie() AS set_cookie`)));
 
 // ---- a visit ----------------------------------------------------------------
 
-async function notes(cookies) {
-  const { rows } = await asUser(cookies, (client) => client.query('SELECT body FROM notes ORDER BY body'));
-  console.log('notes:', rows.map((row) => row.body).join(', ') || 'none');
-}
+const other = 'city=Troms\xf8; ';   // whatever else the browser sends
+const cookies = (setCookie) => other + setCookie.split(';')[0];
 
-async function request(cookies) {
-  const session = await validate(cookies);
-  console.log('request:', session ? `${session.userId} on a ${session.device}` : 'not logged in');
+const request = (header) => asUser(header, async (client, session) => {
+  console.log('request:', session ? `${session.userId ?? 'guest'} on a ${session.device}` : 'nobody');
   if (session?.setCookie) console.log('set cookie:', session.setCookie);
-}
+  const { rows } = await client.query('SELECT body FROM notes ORDER BY body');
+  console.log('notes:', rows.map((row) => row.body).join(', ') || 'none');
+});
 
-await request('theme=dark');
-await notes('theme=dark');
-const setCookie = await logIn('alice', 'laptop');
-console.log('log in:', setCookie);
-const cookies = 'theme=dark; ' + setCookie.split(';')[0];   // what a browser sends from now on
-await request(cookies);
-await notes(cookies);
+await request(other);
+const guest = cookies(await remember('laptop'));
+await request(guest);
+const loggedIn = await logIn(guest, 'alice');
+console.log('log in:', loggedIn);
+const alice = cookies(loggedIn);
+await request(alice);
 // Here twenty of its thirty days go by at once.
-await pool.query(
-  `SELECT narvik_update_session_expiry(narvik_session_id(narvik_read_cookie($1)), now() + interval '10 days')`,
-  [cookies]);
-await request(cookies);
-await request(cookies);
-console.log('log out:', await logOut(cookies));
-await request(cookies);
-await notes(cookies);
+await asUser(alice, (client) => client.query(
+  "SELECT narvik_update_session_expiry(narvik_current_session_id(), now() + interval '10 days')"));
+await request(alice);
+await request(alice);
+console.log('log out:', await logOut(alice));
+await request(alice);
 await pool.end();

@@ -15,36 +15,22 @@ function query(string $sql, array $values = []): array
     return $statement->fetchAll(PDO::FETCH_ASSOC);
 }
 
-// After the password was right: the Set-Cookie header to answer with.
-function log_in(string $user_id, string $device): string
-{
-    return query(
-        'SELECT narvik_create_cookie(token) AS set_cookie FROM narvik_create_session(?, ?)',
-        [$user_id, json_encode(['device' => $device])]
-    )[0]['set_cookie'];
-}
-
-// On every request, with its Cookie header: who it is, or null.  If there is a
-// set_cookie, answer with that header: the session lives longer now.
-function validate(string $cookies): ?array
-{
-    return query(
-        "SELECT s.user_id, s.data->>'device' AS device,
-                CASE WHEN s.new OR s.extended THEN narvik_create_cookie(token) END AS set_cookie
-         FROM narvik_read_cookie(?) AS token, narvik_validate_session(token) AS s",
-        [$cookies]
-    )[0] ?? null;
-}
-
-// Work with the database as this user.  Row-level security shows her rows, and
-// the identity ends with the transaction, also on a persistent connection.
-function as_user(string $cookies, callable $work): mixed
+// Every request: a transaction that begins with $_SERVER['HTTP_COOKIE'] ?? '', any
+// octets.  There is no session, or it is the transaction's identity, which row-level
+// security trusts.  The identity ends with the transaction, also on a persistent
+// connection.  If the session has a set_cookie, answer with that header: it lives
+// longer now.
+function as_user(string $header, callable $work): mixed
 {
     global $db;
     $db->beginTransaction();
     try {
-        query('SELECT narvik_authenticate(narvik_read_cookie(?))', [$cookies]);
-        $result = $work();
+        $session = query(
+            "SELECT token, user_id, data->>'device' AS device, set_cookie
+             FROM narvik_authenticate_cookie(?::bytea)",
+            ['\x' . bin2hex($header)]
+        )[0] ?? null;
+        $result = $work($session);
         $db->commit();
         return $result;
     } catch (Throwable $error) {
@@ -53,47 +39,67 @@ function as_user(string $cookies, callable $work): mixed
     }
 }
 
-// The Set-Cookie header that removes the cookie of the session that is gone.
-function log_out(string $cookies): string
+// These three return the Set-Cookie header to answer with.
+
+// Something to remember of a visitor who has not logged in.
+function remember(string $device): string
 {
     return query(
-        'SELECT narvik_invalidate_session(narvik_session_id(narvik_read_cookie(?))),
-                narvik_create_blank_cookie() AS set_cookie',
-        [$cookies]
+        "SELECT narvik_create_cookie(token) AS set_cookie
+         FROM narvik_create_guest_session(jsonb_build_object('device', ?::text))",
+        [$device]
     )[0]['set_cookie'];
+}
+
+// After the password was right: the guest's session becomes the user's.
+function log_in(string $header, string $user_id): string
+{
+    return as_user($header, fn($session) => query(
+        'SELECT narvik_create_cookie(token) AS set_cookie FROM narvik_promote_session(?, ?)',
+        [$session['token'] ?? null, $user_id]
+    )[0]['set_cookie']);
+}
+
+function log_out(string $header): string
+{
+    return as_user($header, fn() => query(
+        'SELECT narvik_invalidate_session(narvik_current_session_id()),
+                narvik_create_blank_cookie() AS set_cookie'
+    )[0]['set_cookie']);
 }
 
 // ---- a visit ----------------------------------------------------------------
 
-function notes(string $cookies): void
+function cookies(string $set_cookie): string
 {
-    $rows = as_user($cookies, fn() => query('SELECT body FROM notes ORDER BY body'));
-    echo 'notes: ', implode(', ', array_column($rows, 'body')) ?: 'none', "\n";
+    return "city=Troms\xf8; " . explode(';', $set_cookie)[0];  // whatever else the browser sends
 }
 
-function request(string $cookies): void
+function request(string $header): void
 {
-    $session = validate($cookies);
-    echo 'request: ', $session ? "$session[user_id] on a $session[device]" : 'not logged in', "\n";
-    if ($session && $session['set_cookie'] !== null) {
-        echo "set cookie: $session[set_cookie]\n";
-    }
+    as_user($header, function ($session) {
+        $user = $session['user_id'] ?? 'guest';
+        echo 'request: ', $session ? "$user on a $session[device]" : 'nobody', "\n";
+        if (isset($session['set_cookie'])) {
+            echo "set cookie: $session[set_cookie]\n";
+        }
+        $notes = array_column(query('SELECT body FROM notes ORDER BY body'), 'body');
+        echo 'notes: ', implode(', ', $notes) ?: 'none', "\n";
+    });
 }
 
-request('theme=dark');
-notes('theme=dark');
-$set_cookie = log_in('alice', 'laptop');
+request(cookies(''));
+$guest = cookies(remember('laptop'));
+request($guest);
+$set_cookie = log_in($guest, 'alice');
 echo "log in: $set_cookie\n";
-$cookies = 'theme=dark; ' . explode(';', $set_cookie)[0];  // what a browser sends from now on
-request($cookies);
-notes($cookies);
+$alice = cookies($set_cookie);
+request($alice);
 // Here twenty of its thirty days go by at once.
-query(
-    "SELECT narvik_update_session_expiry(narvik_session_id(narvik_read_cookie(?)), now() + interval '10 days')",
-    [$cookies]
-);
-request($cookies);
-request($cookies);
-echo 'log out: ', log_out($cookies), "\n";
-request($cookies);
-notes($cookies);
+as_user($alice, fn() => query(
+    "SELECT narvik_update_session_expiry(narvik_current_session_id(), now() + interval '10 days')"
+));
+request($alice);
+request($alice);
+echo 'log out: ', log_out($alice), "\n";
+request($alice);

@@ -7,48 +7,40 @@
 \pset tuples_only on
 \pset format unaligned
 
--- On every request, with its Cookie header: who it is, or nobody.  If there is
--- a cookie to set, answer with it: the session lives longer now.
-PREPARE request(text) AS
-    SELECT 'request: ' || coalesce(s.user_id || ' on a ' || (s.data->>'device'), 'not logged in') ||
-           CASE WHEN s.new OR s.extended THEN E'\nset cookie: ' || narvik_create_cookie(token) ELSE '' END
-    FROM narvik_read_cookie($1) AS token LEFT JOIN narvik_validate_session(token) AS s ON true;
+-- Every request begins with its Cookie header, as it came.  There is no session, or
+-- it is the transaction's identity.  If there is a cookie to set, answer with it: the
+-- session lives longer now.
+PREPARE session(text) AS
+    SELECT 'request: ' || coalesce(coalesce(r.user_id, 'guest') || ' on a ' || (r.data->>'device'), 'nobody') ||
+           coalesce(E'\nset cookie: ' || r.set_cookie, '')
+    FROM (SELECT) AS always LEFT JOIN narvik_authenticate_cookie($1) AS r ON true;
 
--- In a transaction of this user: row-level security shows her rows.
-PREPARE authenticate(text) AS
-    SELECT narvik_authenticate(narvik_read_cookie($1)) AS user_id;
+-- Row-level security shows the user's.
 PREPARE notes AS
     SELECT 'notes: ' || coalesce(string_agg(body, ', ' ORDER BY body), 'none') FROM notes;
 
--- Nobody has logged in.
-EXECUTE request('theme=dark');
-BEGIN;
-EXECUTE authenticate('theme=dark') \gset
-EXECUTE notes;
-COMMIT;
+-- With \; psql sends both at once, and both are one transaction.
+EXECUTE session('theme=dark') \; EXECUTE notes;
 
--- Log in: the Set-Cookie header, of which the browser sends the first part back.
+-- Something to remember of a visitor who has not logged in.
+SELECT token AS guest FROM narvik_create_guest_session('{"device": "laptop"}') \gset
+EXECUTE session('narvik_session=' || :'guest') \; EXECUTE notes;
+
+-- Log in: the guest's session becomes the user's.  Of the Set-Cookie header the
+-- browser sends the first part back.
 SELECT set_cookie, 'theme=dark; ' || split_part(set_cookie, ';', 1) AS cookies
-FROM narvik_create_session('alice', '{"device": "laptop"}'), narvik_create_cookie(token) AS set_cookie \gset
+FROM narvik_promote_session(:'guest', 'alice'), narvik_create_cookie(token) AS set_cookie \gset
 \echo log in: :set_cookie
-EXECUTE request(:'cookies');
-BEGIN;
-EXECUTE authenticate(:'cookies') \gset
-EXECUTE notes;
-COMMIT;
+EXECUTE session(:'cookies') \; EXECUTE notes;
 
 -- Here twenty of its thirty days go by at once.
-SELECT narvik_update_session_expiry(narvik_session_id(narvik_read_cookie(:'cookies')),
-                                    now() + interval '10 days') AS updated \gset
-EXECUTE request(:'cookies');
-EXECUTE request(:'cookies');
+SELECT narvik_update_session_expiry(id, now() + interval '10 days') AS updated
+FROM narvik_authenticate_cookie(:'cookies') \gset
+EXECUTE session(:'cookies') \; EXECUTE notes;
+EXECUTE session(:'cookies') \; EXECUTE notes;
 
 -- Log out: the session is gone, and this header removes the cookie.
-SELECT narvik_invalidate_session(narvik_session_id(narvik_read_cookie(:'cookies'))) AS invalidated,
-       narvik_create_blank_cookie() AS set_cookie \gset
+SELECT narvik_invalidate_session(id) AS invalidated, narvik_create_blank_cookie() AS set_cookie
+FROM narvik_authenticate_cookie(:'cookies') \gset
 \echo log out: :set_cookie
-EXECUTE request(:'cookies');
-BEGIN;
-EXECUTE authenticate(:'cookies') \gset
-EXECUTE notes;
-COMMIT;
+EXECUTE session(:'cookies') \; EXECUTE notes;

@@ -9,88 +9,86 @@ from psycopg_pool import ConnectionPool
 pool = ConnectionPool()
 
 
-def query(sql, *values):
-    with pool.connection() as db:
-        return db.execute(sql, values).fetchone()
+def as_user(header, work):
+    """Every request: a transaction that begins with the Cookie header as it came.
 
+    WSGI gives its octets as characters of latin-1.  There is no session, or it is the
+    transaction's identity, which row-level security trusts.  The identity ends with
+    the transaction.  If the session has a set_cookie, answer with that header: it
+    lives longer now.
 
-def log_in(user_id, device):
-    """After the password was right: the Set-Cookie header to answer with."""
-    return query(
-        "SELECT narvik_create_cookie(token) FROM narvik_create_session(%s, %s)",
-        user_id,
-        Jsonb({"device": device}),
-    )[0]
-
-
-def validate(cookies):
-    """On every request, with its Cookie header: user, device and a cookie; or None.
-
-    If there is a cookie, answer with it as Set-Cookie: the session lives longer now.
+    In a pipeline nothing is waited for before somebody fetches: work may send its
+    own queries along.
     """
-    return query(
-        """SELECT s.user_id, s.data->>'device',
-                  CASE WHEN s.new OR s.extended THEN narvik_create_cookie(token) END
-           FROM narvik_read_cookie(%s) AS token, narvik_validate_session(token) AS s""",
-        cookies,
-    )
+    with pool.connection() as db, db.pipeline():
+        session = db.execute(
+            "SELECT token, user_id, data->>'device', set_cookie FROM narvik_authenticate_cookie(%s)",
+            [header.encode("latin-1")],
+        )
+        return work(db, session)
 
 
-def as_user(cookies, work):
-    """Work with the database as this user.
-
-    Row-level security shows her rows, and the identity ends with the
-    transaction: the next one on this connection is nobody.
-    """
-    with pool.connection() as db:
-        db.execute("SELECT narvik_authenticate(narvik_read_cookie(%s))", (cookies,))
-        return work(db)
+def value(db, sql, *values):
+    return db.execute(sql, values).fetchone()[0]
 
 
-def log_out(cookies):
-    """The Set-Cookie header that removes the cookie of the session that is gone."""
-    return query(
-        """SELECT narvik_create_blank_cookie(),
-                  narvik_invalidate_session(narvik_session_id(narvik_read_cookie(%s)))""",
-        cookies,
-    )[0]
+# These three return the Set-Cookie header to answer with.
+
+
+def remember(device):
+    """Something to remember of a visitor who has not logged in."""
+    sql = "SELECT narvik_create_cookie(token) FROM narvik_create_guest_session(%s)"
+    return as_user("", lambda db, _: value(db, sql, Jsonb({"device": device})))
+
+
+def log_in(header, user_id):
+    """After the password was right: the guest's session becomes the user's."""
+    sql = "SELECT narvik_create_cookie(token) FROM narvik_promote_session(%s, %s)"
+    return as_user(header, lambda db, session: value(db, sql, (session.fetchone() or [None])[0], user_id))
+
+
+def log_out(header):
+    sql = "SELECT narvik_create_blank_cookie(), narvik_invalidate_session(narvik_current_session_id())"
+    return as_user(header, lambda db, _: value(db, sql))
 
 
 # ---- a visit -----------------------------------------------------------------
 
-
-def notes(cookies):
-    rows = as_user(cookies, lambda db: db.execute("SELECT body FROM notes ORDER BY body").fetchall())
-    print("notes:", ", ".join(body for body, in rows) or "none")
+OTHER = "city=Troms\xf8; "  # whatever else the browser sends
 
 
-def request(cookies):
-    session = validate(cookies)
+def cookies(set_cookie):
+    return OTHER + set_cookie.split(";")[0]
+
+
+def request(header):
+    def work(db, session):
+        notes = db.execute("SELECT body FROM notes ORDER BY body")
+        return session.fetchone(), notes.fetchall()
+
+    session, notes = as_user(header, work)
     if session is None:
-        print("request: not logged in")
-        return
-    user_id, device, set_cookie = session
-    print(f"request: {user_id} on a {device}")
-    if set_cookie:
-        print("set cookie:", set_cookie)
+        print("request: nobody")
+    else:
+        _, user_id, device, set_cookie = session
+        print(f"request: {user_id or 'guest'} on a {device}")
+        if set_cookie:
+            print("set cookie:", set_cookie)
+    print("notes:", ", ".join(body for body, in notes) or "none")
 
 
-request("theme=dark")
-notes("theme=dark")
-set_cookie = log_in("alice", "laptop")
+request(OTHER)
+guest = cookies(remember("laptop"))
+request(guest)
+set_cookie = log_in(guest, "alice")
 print("log in:", set_cookie)
-cookies = "theme=dark; " + set_cookie.split(";")[0]  # what a browser sends from now on
-request(cookies)
-notes(cookies)
+alice = cookies(set_cookie)
+request(alice)
 # Here twenty of its thirty days go by at once.
-query(
-    """SELECT narvik_update_session_expiry(narvik_session_id(narvik_read_cookie(%s)),
-                                           now() + interval '10 days')""",
-    cookies,
-)
-request(cookies)
-request(cookies)
-print("log out:", log_out(cookies))
-request(cookies)
-notes(cookies)
+sql = "SELECT narvik_update_session_expiry(narvik_current_session_id(), now() + interval '10 days')"
+as_user(alice, lambda db, _: db.execute(sql))
+request(alice)
+request(alice)
+print("log out:", log_out(alice))
+request(alice)
 pool.close()

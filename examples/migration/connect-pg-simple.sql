@@ -19,20 +19,26 @@ DECLARE
     token text;
     sess jsonb;
     user_id text;
+    id text;
+    data jsonb;
 BEGIN
     sess := s.sess::jsonb;
     user_id := sess #>> '{passport,user}';      -- where yours is
     IF jsonb_typeof(sess) <> 'object' THEN
         RETURN 'sess is no object';
-    ELSIF user_id IS NULL THEN
-        RETURN 'no user';
     END IF;
     token := 's%3A' || s.sid || '.' ||
         replace(replace(rtrim(encode(hmac(s.sid, secret, 'sha256'), 'base64'), '='),
                         '+', '%2B'), '/', '%2F');
-    PERFORM narvik_save_session(narvik_session_id(token), user_id, s.expire::timestamptz,
-                                sess - 'cookie' - 'passport');
-    RETURN 'moved';
+    id := narvik_session_id(token);
+    data := sess - 'cookie' - 'passport';
+    IF user_id IS NOT NULL THEN
+        PERFORM narvik_save_session(id, user_id, s.expire::timestamptz, data);
+        RETURN 'user';
+    ELSIF narvik_put_session(id, NULL, s.expire::timestamptz, data, existing => false) THEN
+        RETURN 'guest';
+    END IF;
+    RAISE unique_violation USING MESSAGE = 'session already exists';
 EXCEPTION WHEN data_exception OR foreign_key_violation OR program_limit_exceeded THEN
     RETURN SQLERRM;
 END $$;
@@ -42,11 +48,11 @@ SELECT s.ctid AS place, pg_temp.move(s, :'secret') AS outcome
 FROM session AS s
 WHERE expire > localtimestamp;
 
-SELECT count(*) FILTER (WHERE outcome = 'moved') AS moved,
-       count(*) FILTER (WHERE outcome = 'no user') AS no_user,
-       count(*) FILTER (WHERE outcome NOT IN ('moved', 'no user')) AS skipped
+SELECT count(*) FILTER (WHERE outcome = 'user') AS users,
+       count(*) FILTER (WHERE outcome = 'guest') AS guests,
+       count(*) FILTER (WHERE outcome NOT IN ('user', 'guest')) AS skipped
 FROM outcomes;
-SELECT * FROM outcomes WHERE outcome NOT IN ('moved', 'no user') ORDER BY place;
+SELECT * FROM outcomes WHERE outcome NOT IN ('user', 'guest') ORDER BY place;
 COMMIT;
 
 -- The cookie keeps its name, until the last of the old ones is gone.

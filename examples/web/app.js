@@ -76,7 +76,7 @@ const anyone = (work) => async (req, res) => {
 };
 
 const loggedIn = (work) => anyone((db, me, req) => {
-	if (!me.id) return { to: me.set_cookie ? '/log-in?ended' : '/log-in' };
+	if (!me.id) return { to: me.dead ? '/log-in?ended' : '/log-in' };
 	if (req.method === 'POST' && !fromOurPage(req, me)) throw new Refusal(403);
 	return work(db, me, req);
 });
@@ -85,20 +85,41 @@ const sentBack = (page) => ({ status: 422, page });
 
 // ---- in and out -------------------------------------------------------------
 
-app.get('/', anyone((db, me) => me.id ? { to: '/notes' } : { page: pages.welcome() }));
+app.get('/', anyone((db, me) => me.id ? { to: '/notes' } : { page: pages.welcome({ body: me.draft }) }));
 
-app.get('/sign-up', anyone((db, me) => me.id ? { to: '/notes' } : { page: pages.signUp() }));
+app.get('/sign-up', anyone((db, me) => me.id ? { to: '/notes' } : { page: pages.signUp({ draft: me.draft }) }));
 
 app.get('/log-in', anyone((db, me, req) => me.id ? { to: '/notes' }
-	: { page: pages.logIn({ ended: 'ended' in req.query }) }));
+	: { page: pages.logIn({ draft: me.draft, ended: 'ended' in req.query }) }));
 
-// One statement: a function that finds the user, a session for him, the text of
-// its cookie.  No user, no row.  The session that the browser brought ends: who
-// planted it there must not get to share it.
-const newSession = (user) => `
-	SELECT narvik_create_cookie(s.token) AS cookie, narvik_invalidate_session($1)
-	FROM ${user} AS user_id,
-		narvik_create_session(user_id::text, jsonb_build_object('device', $2::text)) AS s`;
+// Whoever writes before there is an account becomes a guest, and the note waits in
+// the guest's session.
+app.post('/draft', anyone(async (db, me, req) => {
+	if (me.id) return { to: '/notes' };
+	const { body, error } = noteIn(req);
+	if (error) return sentBack(pages.welcome({ body, error }));
+	const [{ cookie } = {}] = me.session_id
+		? await db("SELECT narvik_update_session_data($1, jsonb_build_object('draft', $2::text))", me.session_id, body)
+		: await db(`SELECT narvik_create_cookie(token, '0') AS cookie
+			FROM narvik_create_guest_session(jsonb_build_object('draft', $1::text))`, body);
+	return { to: '/sign-up', cookie };
+}));
+
+// A function finds the user: no user, no row.  A guest's session becomes the user's
+// under a new token, any other session that the browser brought ends: who planted
+// it there must not get to share it.
+async function enter(db, me, req, user, ...values) {
+	const [session] = await db(`
+		SELECT s.id, s.data ->> 'draft' AS draft, narvik_create_cookie(s.token) AS cookie
+		FROM ${user} AS user_id,
+			narvik_promote_session($1, user_id::text, jsonb_build_object('device', $2::text)) AS s`,
+		me.token, device(req.headers['user-agent']), ...values);
+	if (session?.draft) {
+		await db('INSERT INTO notes (body) VALUES ($1)', session.draft);
+		await db(`SELECT narvik_update_session_data($1, '{"draft": null}')`, session.id);
+	}
+	return session && { to: '/notes', cookie: session.cookie };
+}
 
 app.post('/sign-up', anyone(async (db, me, req) => {
 	const name = field(req, 'name').trim().toLowerCase();
@@ -108,20 +129,16 @@ app.post('/sign-up', anyone(async (db, me, req) => {
 		errors.name = 'Use 3 to 30 letters, digits, - or _, and begin with a letter or digit.';
 	}
 	checkNewPassword(password, errors);
-	if (Object.keys(errors).length > 0) return sentBack(pages.signUp({ name, errors }));
+	if (Object.keys(errors).length > 0) return sentBack(pages.signUp({ draft: me.draft, name, errors }));
 
-	const [session] = await db(newSession('sign_up($3, $4)'),
-		me.session_id, device(req.headers['user-agent']), name, password);
-	if (!session) return sentBack(pages.signUp({ name, errors: { name: 'This name is taken.' } }));
-	return { to: '/notes', cookie: session.cookie };
+	return await enter(db, me, req, 'sign_up($3, $4)', name, password)
+		?? sentBack(pages.signUp({ draft: me.draft, name, errors: { name: 'This name is taken.' } }));
 }));
 
 app.post('/log-in', anyone(async (db, me, req) => {
 	const name = field(req, 'name').trim().toLowerCase();
-	const [session] = await db(newSession('log_in($3, $4, $5)'),
-		me.session_id, device(req.headers['user-agent']), name, field(req, 'password'), req.ip);
-	if (!session) return sentBack(pages.logIn({ name, error: 'Wrong name or password.' }));
-	return { to: '/notes', cookie: session.cookie };
+	return await enter(db, me, req, 'log_in($3, $4, $5)', name, field(req, 'password'), req.ip)
+		?? sentBack(pages.logIn({ draft: me.draft, name, error: 'Wrong name or password.' }));
 }));
 
 app.post('/log-out', loggedIn(async (db, me) => {
@@ -137,10 +154,15 @@ const notes = (db) => db('SELECT id, body, created_at FROM notes ORDER BY id DES
 
 app.get('/notes', loggedIn(async (db, me) => ({ page: pages.notes(me, await notes(db)) })));
 
-app.post('/notes', loggedIn(async (db, me, req) => {
+function noteIn(req) {
 	const body = field(req, 'body').replaceAll('\r\n', '\n').trim();
 	const error = body === '' ? 'Write something first.'
 		: [...body].length > 2000 ? 'That is too long: 2000 characters are the limit.' : null;
+	return { body, error };
+}
+
+app.post('/notes', loggedIn(async (db, me, req) => {
+	const { body, error } = noteIn(req);
 	if (error) return sentBack(pages.notes(me, await notes(db), { body, error }));
 	await db('INSERT INTO notes (body) VALUES ($1)', body);
 	return { to: '/notes' };
@@ -202,7 +224,7 @@ app.post('/password', loggedIn(async (db, me, req) => {
 	const [{ cookie, ended }] = await db(`
 		SELECT narvik_create_cookie(token) AS cookie,
 			narvik_delete_sessions_for_user(user_id, except_session_id => id) AS ended
-		FROM narvik_rotate_session(narvik_read_cookie($1))`, req.headers.cookie);
+		FROM narvik_rotate_session($1)`, me.token);
 	return { to: `/password?ended=${ended}`, cookie };
 }));
 

@@ -12,21 +12,24 @@ pool.on('connect', (client) => {
 });
 pool.on('error', () => {});
 
-// Who asks, in one round trip: the session is validated and becomes the
-// identity of the transaction, which row-level security trusts.  There is always
-// a row; without a valid session its id is NULL.
-//   set_cookie  what the browser has to be told, if anything: an extended
-//               session's cookie lives longer, a dead session's has to go
+// Who asks: one call, which makes the session the identity of the transaction.
+// Row-level security trusts it.  There is always a row; without a valid session its
+// session_id is NULL, and of a guest its id.
+//   draft       what a guest has written
 //   form_token  what only a page of this very session can know
+//   set_cookie  an extended session's, which lives longer
+//   dead        removes the cookie of a session that is none any more
 const WHO = `
-	SELECT narvik_authenticate(token) AS id, s.id AS session_id,
+	SELECT s.id AS session_id, s.token, s.user_id AS id, s.data ->> 'draft' AS draft,
 		(SELECT name FROM users WHERE id = s.user_id::bigint) AS name,
-		CASE WHEN s.extended THEN narvik_create_cookie(token)
-			WHEN s.id IS NULL AND token IS NOT NULL THEN narvik_create_blank_cookie()
-		END AS set_cookie,
-		encode(hmac('form', token, 'sha256'), 'hex') AS form_token
-	FROM narvik_read_cookie($1) AS token
-		LEFT JOIN narvik_validate_session(token) AS s ON true`;
+		encode(hmac('form', s.token, 'sha256'), 'hex') AS form_token, s.set_cookie,
+		CASE WHEN s.id IS NULL AND position(convert_to(narvik_cookie_name() || '=', 'UTF8') IN header) > 0
+			THEN narvik_create_blank_cookie() END AS dead
+	FROM (VALUES ($1::bytea)) AS request (header)
+		LEFT JOIN narvik_authenticate_cookie(header) AS s ON true`;
+
+// Its octets, which need be no text: Node gives them as characters of latin1.
+const cookies = (request) => Buffer.from(request.headers.cookie ?? '', 'latin1');
 
 // One request, one transaction, and a connection for nobody else: requests that
 // share one share the identity.  work(db, me) returns what to answer; nothing
@@ -37,10 +40,10 @@ export async function transaction(request, work) {
 	let broken;
 	try {
 		await db('BEGIN');
-		const [me] = await db(WHO, request.headers.cookie);
+		const [me] = await db(WHO, cookies(request));
 		const answer = await work(db, me);
 		await db('COMMIT');
-		return { ...answer, cookie: answer.cookie ?? me.set_cookie };
+		return { ...answer, cookie: answer.cookie ?? me.set_cookie ?? me.dead };
 	} catch (error) {
 		await db('ROLLBACK').catch((lost) => { broken = lost; });
 		throw error;

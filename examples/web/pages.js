@@ -85,7 +85,9 @@ function time(date) {
 
 // ---- in and out -------------------------------------------------------------
 
-export const welcome = () => page('Notes of your own', { wide: true }, html`
+const kept = (draft) => draft && notice('Your note is kept. Create an account or log in, and it is yours.');
+
+export const welcome = ({ body = '', error } = {}) => page('Notes of your own', { wide: true }, html`
 	<div class="hero">
 		<div>
 			<h1>Notes that are yours&nbsp;alone.</h1>
@@ -93,11 +95,18 @@ export const welcome = () => page('Notes of your own', { wide: true }, html`
 				long you stay logged in is decided in the database, by narvik.</p>
 			<p class="actions"><a class="button" href="/sign-up">Create an account</a>
 				<a class="button second" href="/log-in">Log in</a></p>
+			${alert(error)}
+			<form class="card compose" method="post" action="/draft">
+				<label for="body">Write a note now, sign up later</label>
+				<textarea id="body" name="body" rows="2" maxlength="2000" required>
+${body}</textarea>
+				<button class="second">Keep it</button>
+			</form>
 		</div>
 		<pre class="card" tabindex="0" aria-label="What the database is asked"><code><i>-- each click</i>
 <b>BEGIN</b>;
-<b>SELECT</b> narvik_authenticate(
-    narvik_read_cookie($1));
+<b>SELECT</b> * <b>FROM</b>
+    narvik_authenticate_cookie($1);
 <b>SELECT</b> body <b>FROM</b> notes;
 <b>COMMIT</b>;
 
@@ -115,8 +124,9 @@ export const welcome = () => page('Notes of your own', { wide: true }, html`
 			<p>The database keeps hashes of tokens and passwords. The cookie is out of scripts’ reach.</p></li>
 	</ul>`);
 
-export const signUp = ({ name, errors = {} } = {}) => page('Create an account', {}, html`
+export const signUp = ({ draft, name, errors = {} } = {}) => page('Create an account', {}, html`
 	<h1>Create an account</h1>
+	${kept(draft)}
 	<form class="card" method="post" action="/sign-up">
 		${nameField(name, errors.name, '3 to 30 letters, digits, - or _.')}
 		${newPassword('Password', errors.password)}
@@ -124,9 +134,10 @@ export const signUp = ({ name, errors = {} } = {}) => page('Create an account', 
 	</form>
 	<p class="aside">You have one? <a href="/log-in">Log in</a></p>`);
 
-export const logIn = ({ name, error, ended } = {}) => page('Log in', {}, html`
+export const logIn = ({ draft, name, error, ended } = {}) => page('Log in', {}, html`
 	<h1>Log in</h1>
 	${ended && notice('Your session has ended. Please log in again.')}
+	${kept(draft)}
 	${alert(error)}
 	<form class="card" method="post" action="/log-in">
 		${nameField(name)}

@@ -17,7 +17,7 @@ func main() {
 	}
 	cookies := map[string]string{}
 	for _, user := range []string{"alice", "bob"} {
-		setCookie, err := logIn(user, "laptop")
+		setCookie, err := logIn("", user)
 		if err != nil {
 			log.Fatal(err)
 		}
@@ -32,14 +32,14 @@ func main() {
 		defer guard.Unlock()
 		*list = append(*list, what)
 	}
-	mustFail := func(user, message string, work func(*sql.Tx) error) {
+	mustFail := func(user, message string, work func(*sql.Tx, session) error) {
 		if err := asUser(cookies[user], work); err == nil || !strings.Contains(err.Error(), message) {
 			note(&unknown, fmt.Sprint(err))
 		}
 	}
 	request := func(user string) {
 		var owners string
-		err := asUser(cookies[user], func(tx *sql.Tx) error {
+		err := asUser(cookies[user], func(tx *sql.Tx, _ session) error {
 			return tx.QueryRow(`SELECT coalesce(string_agg(owner, ','), '') FROM notes`).Scan(&owners)
 		})
 		if err != nil {
@@ -58,10 +58,10 @@ func main() {
 			defer all.Done()
 			for i := 0; i < 150; i++ {
 				if i%10 == 3 {
-					mustFail(user, "on purpose", func(*sql.Tx) error { return errors.New("on purpose") })
+					mustFail(user, "on purpose", func(*sql.Tx, session) error { return errors.New("on purpose") })
 				}
 				if i%50 == 7 {
-					mustFail(user, "bad connection", func(tx *sql.Tx) error {
+					mustFail(user, "bad connection", func(tx *sql.Tx, _ session) error {
 						_, err := tx.Exec(`SELECT pg_terminate_backend(pg_backend_pid())`)
 						return err
 					})

@@ -5,17 +5,17 @@ import logging
 import threading
 
 logging.getLogger("psycopg.pool").setLevel(logging.ERROR)  # it tells of broken connections
-cookies = {user: log_in(user, "laptop").split(";")[0] for user in ("alice", "bob")}
+cookies = {user: log_in("", user).split(";")[0] for user in ("alice", "bob")}
 cookies["nobody"] = ""
 expected = {"alice": ["alice", "alice"], "bob": ["bob"], "nobody": []}
 answered, foreign, lost, unknown = [], [], [], []
 
 
-def fail(db):
+def fail(db, _):
     raise RuntimeError("on purpose")
 
 
-def break_connection(db):
+def break_connection(db, _):
     db.execute("SELECT pg_terminate_backend(pg_backend_pid())")
 
 
@@ -30,7 +30,7 @@ def must_fail(user, work, message):
 
 def request(user):
     try:
-        rows = as_user(cookies[user], lambda db: db.execute("SELECT owner FROM notes").fetchall())
+        rows = as_user(cookies[user], lambda db, _: db.execute("SELECT owner FROM notes").fetchall())
         (answered if [owner for owner, in rows] == expected[user] else foreign).append((user, rows))
     except Exception as error:
         lost.append(error)
@@ -41,7 +41,7 @@ def visitor(user):
         if i % 10 == 3:
             must_fail(user, fail, "on purpose")
         if i % 50 == 7:
-            must_fail(user, break_connection, "terminating connection")
+            must_fail(user, break_connection, "connection")
         request("nobody" if i % 5 == 0 else user)
 
 

@@ -68,6 +68,29 @@ await test('after half of its life a session is extended', async () => {
   assert.equal((await narvik.validateSession(token)).extended, undefined);
 });
 
+await test('a session of ten minutes stays one of ten minutes, whoever extends it', async () => {
+  const minute = 60 * 1000;
+  const short = new Narvik({ data: recorded, session: { sessionExpiresInMs: 10 * minute } });
+  const { token, session } = await short.createSession('alice');
+  const left = () => value(`SELECT extract(epoch FROM expires_at - now())::float8 * 1000
+    FROM narvik_fetch_session($1)`, session.id);
+  for (const extend of [
+    () => value('SELECT extended FROM narvik_validate_session($1)', token),
+    async () => (await short.validateSession(token)).extended,
+  ]) {
+    await storage.updateSessionExpiry(session.id, new Date(Date.now() + 4 * minute));
+    assert.equal(await extend(), true);
+    const now = await left();
+    assert.ok(now > 9 * minute && now <= 10 * minute, `${now} ms`);
+  }
+});
+
+await test('a guest of the extension is nobody to Narvik', async () => {
+  const token = await value('SELECT token FROM narvik_create_guest_session()');
+  assert.equal(await narvik.validateSession(token), null);
+  assert.deepEqual(calls, ['fetchSession']);
+});
+
 await test('an expired session is deleted', async () => {
   const { token, session } = await narvik.createSession('alice');
   await storage.updateSessionExpiry(session.id, new Date(Date.now() - 1000));

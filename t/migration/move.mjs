@@ -51,12 +51,15 @@ function move(database, file, ...options) {
   const [, shown, answer] = page.match(new RegExp(
     `^File: \\[examples/migration/${file}\\]\\(.*?\\)\\n.*?^\`\`\`sql\\n(.*?)^\`\`\`\\n\\n\`\`\`text\\n(.*?)^\`\`\``, 'ms')) || [];
   const script = `${project}/examples/migration/${file}`;
-  const run = spawnSync('psql', ['-Xq', '-d', database, ...options, '-f', script],
-    { encoding: 'utf8' });
-  is(run.status, 0, `${file} runs${run.stderr}`);
+  const first = run(database, file, ...options);
+  is(first.status, 0, `${file} runs${first.stderr}`);
   is(shown, fs.readFileSync(script, 'utf8'), `${file} is what the page shows`);
-  is(run.stdout.replace(/[ \n]+$/gm, ''), answer?.replace(/[ \n]+$/gm, ''), `${file} answers as the page shows`);
-  return spawnSync('psql', ['-Xq', '-d', database, ...options, '-f', script],
+  is(first.stdout.replace(/[ \n]+$/gm, ''), answer?.replace(/[ \n]+$/gm, ''), `${file} answers as the page shows`);
+  return run(database, file, ...options);
+}
+
+function run(database, file, ...options) {
+  return spawnSync('psql', ['-Xq', '-d', database, ...options, '-f', `${project}/examples/migration/${file}`],
     { encoding: 'utf8' });
 }
 
@@ -66,10 +69,17 @@ async function whoIs(database, cookie) {
   const client = new pg.Client({ database });
   await client.connect();
   const { rows } = await client.query(
-    `SELECT user_id, data, expires_at FROM narvik_validate_session(narvik_read_cookie($1))`,
-    [`theme=dark; ${cookie}`]);
+    'SELECT user_id, data, expires_at FROM narvik_authenticate_cookie($1)', [`theme=dark; ${cookie}`]);
   await client.end();
   return rows[0];
+}
+
+async function logIn(database, cookie, user) {
+  const client = new pg.Client({ database });
+  await client.connect();
+  const { rows } = await client.query('SELECT data FROM narvik_promote_session(narvik_read_cookie($1), $2)', [cookie, user]);
+  await client.end();
+  return rows[0].data;
 }
 
 // A slow machine is minutes late at most; a wrong time zone is hours off.
@@ -106,7 +116,7 @@ await withDatabase('express', `CREATE TABLE app_users (id bigint PRIMARY KEY);
     const sent = await request(middleware, (s) => { s.passport = { user }; s.cart = [user]; });
     cookies.set(user, sent.split(';')[0]);
   }
-  const visitor = (await request(middleware, (s) => { s.cart = []; })).split(';')[0];
+  const visitor = (await request(middleware, (s) => { s.cart = ['a hat']; })).split(';')[0];
   const late = (await request(middleware, (s) => { s.passport = { user: 1 }; s.late = true; })).split(';')[0];
   await pool.query(`UPDATE session SET expire = now() - interval '1 minute' WHERE sess ->> 'late' = 'true'`);
   // Rows that narvik cannot have: each would have kept all others back.
@@ -127,6 +137,10 @@ await withDatabase('express', `CREATE TABLE app_users (id bigint PRIMARY KEY);
   const again = move(database, 'connect-pg-simple.sql', '-v', `secret=${secret}`);
   is([again.status, /duplicate|already/.test(again.stderr)], [3, true], 'a second time is an error');
 
+  await pool.query("DELETE FROM session WHERE sess::text LIKE '%passport%'");
+  const guests = run(database, 'connect-pg-simple.sql', '-v', `secret=${secret}`);
+  is([guests.status, /already/.test(guests.stderr)], [3, true], 'with guests alone as well');
+
   const found = [], ends = [];
   for (const [user, cookie] of cookies) {
     const s = await whoIs(database, cookie);
@@ -135,10 +149,14 @@ await withDatabase('express', `CREATE TABLE app_users (id bigint PRIMARY KEY);
   }
   is(found, [...cookies.keys()].map((user) => [String(user), { cart: [user] }]), 'every cookie finds its user, and data');
   is(ends.every((end) => end), true, 'until as long as before');
-  is(await whoIs(database, visitor), undefined, 'a visitor is nobody');
+  const guest = await whoIs(database, visitor);
+  is([guest?.user_id, guest?.data, near(guest?.expires_at, Date.now() + day)], [null, { cart: ['a hat'] }, true],
+    'a visitor is a guest, with data, as long as before');
+  is(await logIn(database, visitor, '1'), { cart: ['a hat'] }, 'who becomes a user at log-in');
+  is(await whoIs(database, visitor), undefined, 'and the cookie of the guest is dead');
   is(await whoIs(database, late), undefined, 'what had expired has expired');
 
-  is((await pool.query('SELECT count(*) FROM narvik_sessions')).rows[0].count, '40', 'and no more was moved');
+  is((await pool.query('SELECT count(*) FROM narvik_sessions')).rows[0].count, '41', 'and no more was moved');
 
   const { rows } = await pool.query('SELECT sid FROM session LIMIT 1');
   is(await whoIs(database, `connect.sid=${rows[0].sid}`), undefined, 'the sid of the old table opens nothing');

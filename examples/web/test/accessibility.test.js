@@ -14,7 +14,10 @@ async function eachPage(options, look) {
 		await visitor.page.goto(path);
 		await look(visitor.page, path);
 	}
-	await visitor.page.goto('/sign-up');
+	await visitor.page.goto('/');
+	await visitor.fill({ 'Write a note now, sign up later': 'a draft' });
+	await visitor.click('Keep it');
+	await look(visitor.page, 'sign-up with a draft');
 	await visitor.page.locator('form').evaluate((form) => { form.noValidate = true; });
 	await visitor.click('Create account');
 	await look(visitor.page, 'sign-up with mistakes');

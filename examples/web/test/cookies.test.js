@@ -1,12 +1,27 @@
 // The cookie, as the browser has stored it.
 import assert from 'node:assert/strict';
+import https from 'node:https';
 import { test } from 'node:test';
 import { admin, house, signUp, startApp, tls } from './support.js';
 
-house();
+const web = house();
+
+const get = (url, options) => new Promise((resolve, reject) => {
+	https.get(url, options, resolve).on('error', reject);
+});
 
 const DAY = 86400;
 const daysLeft = ({ expires }) => (expires - Date.now() / 1000) / DAY;
+
+test('other cookies need be no text', async () => {
+	const alice = await signUp('alice');
+	const { name, value } = await alice.cookie();
+	const answer = async (cookie) => (await get(`${web.url}/notes`, {
+		rejectUnauthorized: false, headers: { cookie },
+	})).statusCode;
+	assert.equal(await answer(`city=Troms\xf8; ${name}=${value}; x=\xff`), 200);
+	assert.equal(await answer(`city=Troms\xf8; ${name}=${value}x; x=\xff`), 303);
+});
 
 // Another application process, whose connections have these settings.
 async function withSettings(settings, environment, work) {

@@ -63,6 +63,54 @@ for (const javaScriptEnabled of [true, false]) {
 	});
 }
 
+for (const [how, path, button] of [['sign-up', '/sign-up', 'Create account'], ['log-in', '/log-in', 'Log in']]) {
+	test(`a note written before ${how} is there afterwards`, async () => {
+		const name = how === 'log-in' ? (await signUp('alice')).name : freshName('alice');
+		const visitor = await person();
+		await visitor.page.goto('/');
+		for (const text of ['a first thought', 'a second <thought>\nof mine']) {
+			await visitor.fill({ 'Write a note now, sign up later': text });
+			await visitor.click('Keep it');
+			assert.match(await visitor.notice(), /Your note is kept/);
+			await visitor.follow('Fjord');
+			assert.equal(await visitor.page.locator('#body').inputValue(), text);
+		}
+		const guest = await visitor.cookie();
+		assert.equal(guest.expires, -1);
+
+		await visitor.page.goto(path);
+		await visitor.fill({ Name: name, Password: PASSWORD });
+		await visitor.click(button);
+		assert.deepEqual(await noteTexts(visitor), ['a second <thought>\nof mine']);
+		assert.deepEqual(await admin(`SELECT array_agg(k) AS keys
+			FROM users, narvik_fetch_sessions_for_user(users.id::text) AS s, jsonb_object_keys(s.data) AS k
+			WHERE name = $1 AND s.id = narvik_session_id($2)`, name, (await visitor.cookie()).value), [{ keys: ['device'] }]);
+
+		const thief = await person();
+		await thief.context.addCookies([guest]);
+		await thief.page.goto('/notes');
+		await assertLoggedOut(thief, ENDED);
+	});
+}
+
+test('a guest sees nothing but the own draft, and a mistake does not lose it', async () => {
+	const visitor = await person();
+	assert.equal((await visitor.post('/draft', { body: 'mine' })).status(), 303);
+	for (const path of ['/notes', '/sessions', '/password']) {
+		await visitor.page.goto(path);
+		await assertLoggedOut(visitor, 'kept');
+	}
+	await visitor.fill({ Name: 'nobody-here', Password: PASSWORD });
+	await visitor.click('Log in');
+	assert.equal(await visitor.page.locator('.notice').count(), 2);
+	assert.equal((await visitor.post('/draft', { body: ' ' })).status(), 422);
+	await visitor.page.goto('/');
+	assert.equal(await visitor.page.locator('#body').inputValue(), 'mine');
+	const other = await person();
+	await other.page.goto('/');
+	assert.equal(await other.page.locator('#body').inputValue(), '');
+});
+
 test('who is logged in is not asked to log in', async () => {
 	const alice = await signUp('alice');
 	for (const path of ['/', '/log-in', '/sign-up']) {

@@ -156,6 +156,16 @@ test('a session in the second half of its life is extended, and so is the cookie
 	assert.match((await listed(alice))[0], /Expires in 14 days/);
 });
 
+test('the session of a guest is extended and not said to have ended', async () => {
+	const visitor = await person();
+	await visitor.post('/draft', { body: 'mine' });
+	await admin(`SELECT narvik_update_session_expiry(narvik_session_id($1), now() + interval '1 hour')`,
+		(await visitor.cookie()).value);
+	await visitor.page.goto('/notes');
+	await assertLoggedOut(visitor, 'kept');
+	assert.ok((await visitor.cookie()).expires > Date.now() / 1000 + 23 * 3600);
+});
+
 test('logging in ends the session that the browser brought', async () => {
 	const bob = await signUp('bob');
 	const alice = await signUp('alice');
