@@ -9,6 +9,7 @@ import { PASSWORD, admin, assertLoggedOut, house, logIn, person, signUp } from '
 
 const web = house();
 
+const PATIENCE = 30_000;
 const AGAIN = 4000;
 const ENDED = 4001;
 
@@ -38,13 +39,21 @@ async function connect(somebody, { origin = web.url, path = '/live' } = {}) {
 	const socket = new WebSocket(`${web.url.replace('http', 'ws')}${path}`, {
 		origin: origin ?? undefined, rejectUnauthorized: false, headers: cookie ? { cookie: `${cookie.name}=${cookie.value}` } : {},
 	});
-	socket.closed = new Promise((resolve) => { socket.on('close', resolve); });
+	socket.refused = new Promise((resolve) => {
+		socket.on('error', ({ message }) => resolve(message));
+		socket.on('open', () => resolve('open'));
+	});
+	socket.closed = new Promise((resolve) => {
+		socket.on('close', resolve);
+		setTimeout(resolve, PATIENCE, 'open').unref();
+	});
 	return socket;
 }
 
 async function connected(somebody) {
 	const socket = await connect(somebody);
-	await once(socket, 'message');
+	assert.deepEqual(await Promise.race([once(socket, 'message').then(([text]) => String(text)), socket.closed]), 'open');
+	assert.equal(socket.readyState, WebSocket.OPEN);
 	return socket;
 }
 
@@ -106,8 +115,7 @@ test('a socket is for pages of ours and for who is logged in', async () => {
 	await nobody.post('/draft', { body: 'a guest' });
 	assert.equal(await (await connect(nobody)).closed, ENDED);
 	for (const options of [{ origin: 'https://example.org' }, { origin: null }, { path: '/elsewhere' }]) {
-		const [error] = await once(await connect(alice, options), 'error');
-		assert.match(error.message, /403/, JSON.stringify(options));
+		assert.match(await (await connect(alice, options)).refused, /403/, JSON.stringify(options));
 	}
 });
 
@@ -172,7 +180,8 @@ test('after a restart of the server it listens again', async () => {
 	const [{ folder }] = await admin("SELECT current_setting('data_directory') AS folder");
 	await promisify(execFile)('pg_ctl', ['-D', folder, '-l', `${folder}/../server.log`, '-m', 'fast', '-w', 'restart']);
 	const listening = `SELECT FROM pg_stat_activity WHERE usename = 'webapp' AND query = 'LISTEN narvik'`;
-	while ((await admin(listening)).length === 0) await laptop.page.waitForTimeout(50);
+	const until = Date.now() + PATIENCE;
+	while ((await admin(listening)).length === 0 && Date.now() < until) await laptop.page.waitForTimeout(50);
 	assert.equal(await showsEnd(phone), 0);
 	await connected(phone);
 	await admin('SELECT narvik_invalidate_session($1)', await idOf(phone));
