@@ -204,8 +204,8 @@ const session = (me, { id, device, created_at, active_at, expires_at, this_devic
 export const sessions = (me, all, ended) => page('Your sessions', { me, here: '/sessions', wide: true }, html`
 	<h1>Your sessions</h1>
 	<p class="lead">Where you are logged in. Something you do not know? Log it out, then
-		<a href="/password">change your password</a>. The <a href="/sessions/log">security log</a>
-		has what happened.</p>
+		<a href="/password">change your password</a>. What happened
+		is in the <a href="/sessions/log">security log</a>.</p>
 	${notice(sessionsEnded(ended))}
 	<ul class="card sessions">${all.map((each) => session(me, each))}</ul>
 	<form method="post" action="/sessions/end-others">${token(me)}
