@@ -28,6 +28,7 @@ umask 022
 
 PROJECT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 WORK= SOCKETS= CHILD= PGBIN= PGHOST=
+BESIDE=()
 
 . "$PROJECT/scripts/count.sh"
 
@@ -64,6 +65,7 @@ leave() {
 		kill -TERM -- "-$CHILD" 2>/dev/null
 		wait "$CHILD"
 	fi
+	((${#BESIDE[@]} == 0)) || { kill -KILL "${BESIDE[@]}" 2>/dev/null; wait "${BESIDE[@]}" 2>/dev/null; }
 	if [[ $WORK ]]; then
 		[[ $PGBIN ]] && stop_servers
 		if [[ ${KEEP:-} == 1 ]]; then
@@ -159,6 +161,13 @@ as_postgres() {
 	wait "$CHILD" || status=$?
 	CHILD=
 	return "$status"
+}
+
+# beside <log> <command>...: runs as postgres, too, until this script ends.
+beside() {
+	setpriv --reuid=postgres --regid=postgres --init-groups --pdeathsig KILL \
+		env -i PATH="$PGBIN:/usr/bin:/bin" HOME="$WORK/home" LANG=C.UTF-8 "${@:2}" </dev/null >"$WORK/$1.log" 2>&1 &
+	BESIDE+=("$!")
 }
 
 # WORK stays root's: postgres owns only folders inside it, so that it cannot

@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url';
 import express from 'express';
 import { transaction } from './database.js';
 import { device } from './device.js';
+import { isFromHere } from './origin.js';
 import * as pages from './pages.js';
 
 export const app = express();
@@ -11,8 +12,8 @@ app.disable('x-powered-by');
 
 app.use((req, res, next) => {
 	res.set({
-		'Content-Security-Policy': "default-src 'none'; style-src 'self'; img-src 'self'; "
-			+ "form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+		'Content-Security-Policy': "default-src 'none'; style-src 'self'; img-src 'self'; script-src 'self'; "
+			+ "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
 		'Cross-Origin-Opener-Policy': 'same-origin',
 		'Cross-Origin-Resource-Policy': 'same-origin',
 		'Referrer-Policy': 'same-origin',
@@ -36,19 +37,10 @@ class Refusal extends Error {
 	}
 }
 
-function hostOf(origin) {
-	try {
-		return new URL(origin).host;
-	} catch {
-		return null;
-	}
-}
-
 // A form on another site can post to us, with the user's cookie, but not with
 // our name in Origin.  Browsers send that header with every POST.
 app.use((req, res, next) => {
-	const { origin, host } = req.headers;
-	if (req.method === 'POST' && hostOf(origin) !== host) throw new Refusal(403);
+	if (req.method === 'POST' && !isFromHere(req)) throw new Refusal(403);
 	next();
 });
 app.use(express.urlencoded({ extended: false, limit: '40kb' }));
@@ -85,7 +77,8 @@ const sentBack = (page) => ({ status: 422, page });
 
 // ---- in and out -------------------------------------------------------------
 
-app.get('/', anyone((db, me) => me.id ? { to: '/notes' } : { page: pages.welcome({ body: me.draft }) }));
+app.get('/', anyone((db, me, req) => me.id ? { to: '/notes' }
+	: { page: pages.welcome({ body: me.draft, deleted: 'deleted' in req.query }) }));
 
 app.get('/sign-up', anyone((db, me) => me.id ? { to: '/notes' } : { page: pages.signUp({ draft: me.draft }) }));
 
@@ -178,7 +171,7 @@ app.post('/notes/delete', loggedIn(async (db, me, req) => {
 
 app.get('/sessions', loggedIn(async (db, me, req) => {
 	const sessions = await db(`
-		SELECT id, data ->> 'device' AS device, created_at, expires_at,
+		SELECT id, data ->> 'device' AS device, created_at, active_at, expires_at,
 			id = narvik_current_session_id() AS this_device
 		FROM narvik_fetch_sessions_for_user(narvik_current_user_id())`);
 	return { page: pages.sessions(me, sessions, req.query.ended) };
@@ -187,7 +180,7 @@ app.get('/sessions', loggedIn(async (db, me, req) => {
 // Out of the user's own sessions, so that an id of somebody else's ends nothing.
 app.post('/sessions/end', loggedIn(async (db, me, req) => {
 	const [ended] = await db(`
-		SELECT narvik_invalidate_session(id)
+		SELECT narvik_invalidate_session(id, reason => 'revoked')
 		FROM narvik_fetch_sessions_for_user(narvik_current_user_id()) WHERE id = $1`,
 		field(req, 'id'));
 	return { to: ended ? '/sessions?ended=1' : '/sessions?ended=0' };
@@ -198,6 +191,16 @@ app.post('/sessions/end-others', loggedIn(async (db) => {
 		SELECT narvik_delete_sessions_for_user(narvik_current_user_id(),
 			except_session_id => narvik_current_session_id()) AS ended`);
 	return { to: `/sessions?ended=${ended}` };
+}));
+
+// What happened to them, the newest first.
+const EVENTS = 50;
+app.get('/sessions/log', loggedIn(async (db, me, req) => {
+	const before = /^\d{1,18}$/.test(req.query.before) ? req.query.before : null;
+	const events = await db(`
+		SELECT seq, at, kind, reason, detail ->> 'device' AS device
+		FROM narvik_fetch_events_for_user(narvik_current_user_id(), $1, $2)`, before, EVENTS + 1);
+	return { page: pages.securityLog(me, events.slice(0, EVENTS), events.length > EVENTS) };
 }));
 
 // ---- password ---------------------------------------------------------------
@@ -223,9 +226,34 @@ app.post('/password', loggedIn(async (db, me, req) => {
 	// A new token here, and everybody else is out.
 	const [{ cookie, ended }] = await db(`
 		SELECT narvik_create_cookie(token) AS cookie,
-			narvik_delete_sessions_for_user(user_id, except_session_id => id) AS ended
+			narvik_delete_sessions_for_user(user_id, except_session_id => id,
+				reason => 'new password') AS ended
 		FROM narvik_rotate_session($1)`, me.token);
 	return { to: `/password?ended=${ended}`, cookie };
+}));
+
+// ---- the account ------------------------------------------------------------
+
+// The password is asked for unless that was done just now.  This is for the page: what
+// refuses is the policy.
+const confirmed = async (db) => (await db('SELECT confirmed()'))[0].confirmed;
+
+app.get('/account', loggedIn(async (db, me) => ({ page: pages.account(me, await confirmed(db)) })));
+
+app.post('/account/confirm', loggedIn(async (db, me, req) => {
+	const [user] = await db('SELECT log_in($1, $2, $3)', me.name, field(req, 'password'), req.ip);
+	if (!user) return sentBack(pages.account(me, false, 'That is not your password.'));
+	const [{ cookie }] = await db(
+		'SELECT narvik_create_cookie(token) AS cookie FROM narvik_reauthenticate_session($1)', me.token);
+	return { to: '/account', cookie };
+}));
+
+// Notes and sessions go with the user.
+app.post('/account/delete', loggedIn(async (db, me) => {
+	const [deleted] = await db(`
+		DELETE FROM users WHERE id = narvik_current_user_id()::bigint
+		RETURNING narvik_create_blank_cookie() AS cookie`);
+	return deleted ? { to: '/?deleted', cookie: deleted.cookie } : { to: '/account' };
 }));
 
 // ---- what went wrong --------------------------------------------------------

@@ -22,7 +22,7 @@ pool.on('error', () => {});
 const WHO = `
 	SELECT s.id AS session_id, s.token, s.user_id AS id, s.data ->> 'draft' AS draft,
 		(SELECT name FROM users WHERE id = s.user_id::bigint) AS name,
-		encode(hmac('form', s.token, 'sha256'), 'hex') AS form_token, s.set_cookie,
+		encode(hmac('form', s.token, 'sha256'), 'hex') AS form_token, s.set_cookie, s.expires_at,
 		CASE WHEN s.id IS NULL AND position(convert_to(narvik_cookie_name() || '=', 'UTF8') IN header) > 0
 			THEN narvik_create_blank_cookie() END AS dead
 	FROM (VALUES ($1::bytea)) AS request (header)
@@ -33,13 +33,14 @@ const cookies = (request) => Buffer.from(request.headers.cookie ?? '', 'latin1')
 
 // One request, one transaction, and a connection for nobody else: requests that
 // share one share the identity.  work(db, me) returns what to answer; nothing
-// is sent before the transaction has committed.
-export async function transaction(request, work) {
+// is sent before the transaction has committed.  One that is READ ONLY neither
+// extends the session nor counts as activity.
+export async function transaction(request, work, mode = '') {
 	const client = await pool.connect();
 	const db = async (sql, ...values) => (await client.query(sql, values)).rows;
 	let broken;
 	try {
-		await db('BEGIN');
+		await db(`BEGIN ${mode}`);
 		const [me] = await db(WHO, cookies(request));
 		const answer = await work(db, me);
 		await db('COMMIT');

@@ -1,4 +1,4 @@
-// What the pages look like.  No script runs in the browser.
+// What the pages look like.  All of it works without a script.
 import { html } from './html.js';
 
 // ---- the frame --------------------------------------------------------------
@@ -27,6 +27,7 @@ const page = (title, { me, here, wide }, content) => html`<!doctype html>
 	<title>${title} · Fjord</title>
 	<link rel="icon" href="/icon.svg" type="image/svg+xml">
 	<link rel="stylesheet" href="/style.css">
+	${me && html`<script src="/live.js" type="module"></script>`}
 </head>
 <body>
 	<a class="skip" href="#content">Skip to content</a>
@@ -38,6 +39,10 @@ const page = (title, { me, here, wide }, content) => html`<!doctype html>
 	</header>
 	<main id="content"${wide || html` class="narrow"`}>${content}</main>
 	<footer><p>An example of <b>narvik</b>: login sessions inside PostgreSQL.</p></footer>
+	${me && html`<template id="ended">
+		<h1>Your session has ended</h1>
+		<p class="notice bad" role="alert">You are logged out. <a href="/log-in">Log in again</a></p>
+	</template>`}
 </body>
 </html>
 `;
@@ -87,7 +92,8 @@ function time(date) {
 
 const kept = (draft) => draft && notice('Your note is kept. Create an account or log in, and it is yours.');
 
-export const welcome = ({ body = '', error } = {}) => page('Notes of your own', { wide: true }, html`
+export const welcome = ({ body = '', error, deleted } = {}) => page('Notes of your own', { wide: true }, html`
+	${deleted && notice('Your account is deleted, and your notes with it.')}
 	<div class="hero">
 		<div>
 			<h1>Notes that are yours&nbsp;alone.</h1>
@@ -181,12 +187,12 @@ function sessionsEnded(count) {
 
 const isPhone = (device) => /iPhone|iPad|Android/.test(device);
 
-const session = (me, { id, device, created_at, expires_at, this_device }) => html`
+const session = (me, { id, device, created_at, active_at, expires_at, this_device }) => html`
 	<li class="session">
 		<span class="device ${isPhone(device) ? 'phone' : 'laptop'}"></span>
 		<div>
 			<h2>${device} ${this_device && html`<span class="badge">This device</span>`}</h2>
-			<p><span>Logged in ${time(created_at)}.</span> <span>Expires ${time(expires_at)}.</span></p>
+			<p><span>Last active ${time(active_at)}.</span> <span>Logged in ${time(created_at)}.</span> <span>Expires ${time(expires_at)}.</span></p>
 		</div>
 		${this_device || html`
 		<form method="post" action="/sessions/end">${token(me)}
@@ -198,12 +204,36 @@ const session = (me, { id, device, created_at, expires_at, this_device }) => htm
 export const sessions = (me, all, ended) => page('Your sessions', { me, here: '/sessions', wide: true }, html`
 	<h1>Your sessions</h1>
 	<p class="lead">Where you are logged in. Something you do not know? Log it out, then
-		<a href="/password">change your password</a>.</p>
+		<a href="/password">change your password</a>. What happened
+		is in the <a href="/sessions/log">security log</a>.</p>
 	${notice(sessionsEnded(ended))}
 	<ul class="card sessions">${all.map((each) => session(me, each))}</ul>
 	<form method="post" action="/sessions/end-others">${token(me)}
 		<button class="second bad"${all.length === 1 && html` disabled`}>Log out everywhere else</button>
 	</form>`);
+
+const happened = {
+	created: 'Logged in', promoted: 'Logged in', rotated: 'Changed the password', reauthenticated: 'Password confirmed',
+};
+const reasons = {
+	logout: 'Logged out', revoked: 'Logged out from another device', 'new password': 'Logged out: new password',
+	replaced: 'Replaced by another log-in', expired: 'Expired', max_age: 'Expired',
+};
+
+const event = ({ at, kind, reason, device }) => html`
+	<li class="session">
+		<div>
+			<h2>${kind === 'ended' ? reasons[reason] ?? `Logged out: ${reason}` : happened[kind]}</h2>
+			<p><span>${device}</span> <span>${time(at)}</span></p>
+		</div>
+	</li>`;
+
+export const securityLog = (me, events, more) => page('Security log', { me, here: '/sessions', wide: true }, html`
+	<h1>Security log</h1>
+	<p class="lead">What happened to your sessions. Something you did not do?
+		<a href="/password">Change your password</a>.</p>
+	<ul class="card sessions">${events.map(event)}</ul>
+	${more && html`<p><a href="/sessions/log?before=${events.at(-1).seq}">Older</a></p>`}`);
 
 // ---- password ---------------------------------------------------------------
 
@@ -217,7 +247,24 @@ export const password = (me, { ended, errors = {} } = {}) => page('Change passwo
 			error: errors.old_password, type: 'password', autocomplete: 'current-password', maxlength: 72 })}
 		${newPassword('New password', errors.password)}
 		<button>Change password</button>
-	</form>`);
+	</form>
+	<p class="aside">Want to leave? <a href="/account">Delete your account</a></p>`);
+
+// ---- the account ------------------------------------------------------------
+
+export const account = (me, confirmed, error) => page('Delete your account', { me, here: '/password' }, html`
+	<h1>Delete your account</h1>
+	${confirmed ? html`
+	<p class="lead">Your notes go with it, and all your devices are logged out. Nothing brings them back.</p>
+	<form class="card" method="post" action="/account/delete">${token(me)}
+		<button class="second bad">Delete account</button>
+	</form>` : html`
+	<p class="lead">Please show first that it is you.</p>
+	<form class="card" method="post" action="/account/confirm">${token(me)}
+		<input type="hidden" name="username" autocomplete="username" value="${me.name}">
+		${input('password', 'Password', { error, type: 'password', autocomplete: 'current-password', maxlength: 72 })}
+		<button>Go on</button>
+	</form>`}`);
 
 // ---- refusals ---------------------------------------------------------------
 

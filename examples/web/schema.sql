@@ -16,6 +16,12 @@ ALTER DATABASE :"DBNAME" SET narvik.cookie_name = '__Host-session';
 ALTER DATABASE :"DBNAME" SET narvik.session_expires_in = '14d';
 ALTER DATABASE :"DBNAME" SET narvik.session_max_age = '90d';
 
+-- For the list of devices, the security log, and pages that are open (live.js).
+ALTER DATABASE :"DBNAME" SET narvik.activity_interval = '1min';
+ALTER DATABASE :"DBNAME" SET narvik.events = on;
+ALTER DATABASE :"DBNAME" SET narvik.event_claims = 'device';
+ALTER DATABASE :"DBNAME" SET narvik.notify = on;
+
 -- ---- users ----------------------------------------------------------------
 
 CREATE TABLE users (
@@ -94,6 +100,18 @@ ALTER FUNCTION sign_up OWNER TO accounts;
 ALTER FUNCTION log_in OWNER TO accounts;
 ALTER FUNCTION change_password OWNER TO accounts;
 
+-- Whoever wants to delete the account was asked for the password just now.
+CREATE FUNCTION confirmed() RETURNS boolean LANGUAGE sql STABLE PARALLEL RESTRICTED
+RETURN narvik_is_fresh('5 minutes');
+
+ALTER TABLE users ENABLE ROW LEVEL SECURITY;
+CREATE POLICY names ON users FOR SELECT USING (true);
+CREATE POLICY sign_up ON users FOR INSERT TO accounts WITH CHECK (true);
+CREATE POLICY own_account ON users FOR DELETE
+    USING (id = (SELECT narvik_current_user_id()::bigint));
+CREATE POLICY only_when_confirmed ON users AS RESTRICTIVE FOR DELETE
+    USING ((SELECT confirmed()));
+
 -- ---- notes ----------------------------------------------------------------
 
 CREATE TABLE notes (
@@ -115,7 +133,7 @@ CREATE POLICY own_notes ON notes
 
 CREATE ROLE webapp LOGIN;
 SELECT narvik_grant('webapp');
-GRANT SELECT ON users TO webapp;
+GRANT SELECT, DELETE ON users TO webapp;
 GRANT SELECT, INSERT (body), DELETE ON notes TO webapp;
 REVOKE ALL ON FUNCTION sign_up, log_in, change_password FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION sign_up, log_in, change_password TO webapp;

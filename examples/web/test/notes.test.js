@@ -96,7 +96,7 @@ for (const [how, path, button] of [['sign-up', '/sign-up', 'Create account'], ['
 test('a guest sees nothing but the own draft, and a mistake does not lose it', async () => {
 	const visitor = await person();
 	assert.equal((await visitor.post('/draft', { body: 'mine' })).status(), 303);
-	for (const path of ['/notes', '/sessions', '/password']) {
+	for (const path of ['/notes', '/sessions', '/sessions/log', '/password', '/account']) {
 		await visitor.page.goto(path);
 		await assertLoggedOut(visitor, 'kept');
 	}
@@ -121,12 +121,13 @@ test('who is logged in is not asked to log in', async () => {
 
 test('who is not is sent to log-in from every page and form', async () => {
 	const visitor = await person();
-	for (const path of ['/notes', '/sessions', '/password']) {
+	for (const path of ['/notes', '/sessions', '/sessions/log', '/password', '/account']) {
 		await visitor.page.goto(path);
 		await assertLoggedOut(visitor);
 		assert.equal(await visitor.page.locator('.notice').count(), 0);
 	}
-	for (const path of ['/notes', '/notes/delete', '/sessions/end', '/sessions/end-others', '/password', '/log-out']) {
+	for (const path of ['/notes', '/notes/delete', '/sessions/end', '/sessions/end-others', '/password',
+		'/account/confirm', '/account/delete', '/log-out']) {
 		const answer = await visitor.post(path, {});
 		assert.deepEqual([answer.status(), answer.headers().location], [303, '/log-in'], path);
 	}

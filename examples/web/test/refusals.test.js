@@ -55,7 +55,8 @@ test('forms need the form token of this session', async () => {
 	const bob = await signUp('bob');
 	const old = await alice.formToken();
 	for (const form_token of ['', 'made-up', await bob.formToken()]) {
-		for (const path of ['/notes', '/notes/delete', '/sessions/end', '/sessions/end-others', '/password', '/log-out']) {
+		for (const path of ['/notes', '/notes/delete', '/sessions/end', '/sessions/end-others', '/password',
+			'/account/confirm', '/account/delete', '/log-out']) {
 			assert.equal((await alice.post(path, { body: 'forged', form_token })).status(), 403, path);
 		}
 	}
@@ -79,7 +80,7 @@ test('a POST without Origin, or with one that is no address, is refused', async 
 
 test('nothing is changed by GET', async () => {
 	const alice = await signUp('alice');
-	for (const path of ['/log-out', '/notes/delete', '/sessions/end', '/sessions/end-others']) {
+	for (const path of ['/log-out', '/notes/delete', '/sessions/end', '/sessions/end-others', '/account/delete']) {
 		assert.equal((await alice.page.goto(path)).status(), 404);
 		assert.equal(await alice.heading(), 'There is nothing here');
 	}
@@ -92,10 +93,10 @@ test('nothing is changed by GET', async () => {
 test('every answer has the policy, and pages are not kept', async () => {
 	const alice = await signUp('alice');
 	const get = (path) => alice.context.request.get(path, { maxRedirects: 0 });
-	for (const path of ['/', '/notes', '/sessions', '/password', '/nowhere', '/style.css', '/icon.svg']) {
+	for (const path of ['/', '/notes', '/sessions', '/password', '/nowhere', '/style.css', '/live.js', '/icon.svg']) {
 		const headers = (await get(path)).headers();
 		assert.match(headers['content-security-policy'],
-			/^default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'$/, path);
+			/^default-src 'none'; style-src 'self'; img-src 'self'; script-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'$/, path);
 		assert.equal(headers['x-content-type-options'], 'nosniff');
 		assert.match(headers['strict-transport-security'], /^max-age=\d{8}/);
 		assert.equal(headers['x-powered-by'], undefined);

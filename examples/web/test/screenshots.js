@@ -13,9 +13,18 @@ const NOTES = [
 	['Talk on Thursday: sessions belong beside the rows they protect. Show the policy first, then the page.', '40 minutes'],
 ];
 const DEVICES = [
-	['Safari on iPhone', '3 days', '11 days'],
-	['Firefox on Windows', '9 days', '12 days'],
-	['Chrome on iPad', '20 days', '8 days'],
+	['Safari on iPhone', '3 days', '3 minutes', '11 days'],
+	['Firefox on Windows', '9 days', '2 days', '12 days'],
+	['Chrome on iPad', '20 days', '6 days', '8 days'],
+];
+
+const EVENTS = [
+	['Chrome on iPad', '20 days', 'promoted', null],
+	['Firefox on Windows', '9 days', 'promoted', null],
+	['Chrome on Android', '4 days', 'promoted', null],
+	['Chrome on Android', '4 days', 'ended', 'revoked'],
+	['Safari on iPhone', '3 days', 'promoted', null],
+	['Chrome on Linux', '2 minutes', 'reauthenticated', null],
 ];
 
 test('screenshots', async () => {
@@ -35,11 +44,18 @@ test('screenshots', async () => {
 		await admin(`INSERT INTO notes (owner, body, created_at)
 			SELECT id, $2, now() - $3::interval FROM users WHERE name = $1`, name, body, age);
 	}
-	for (const [device, age, left] of DEVICES) {
-		await admin(`INSERT INTO narvik_sessions (id, user_id, created_at, expires_at, sliding, data, purge_hour)
-			SELECT sha256(gen_random_uuid()::text::bytea), id::text, now() - $3::interval, now() + $4::interval, true,
-				jsonb_build_object('device', $2::text), extract(epoch FROM now() + $4::interval) / 3600
-			FROM users WHERE name = $1`, name, device, age, left);
+	for (const [device, age, idle, left] of DEVICES) {
+		await admin(`INSERT INTO narvik_sessions (id, user_id, created_at, active_at, expires_at, sliding, data, purge_hour)
+			SELECT sha256(gen_random_uuid()::text::bytea), id::text, now() - $3::interval, now() - $4::interval,
+				now() + $5::interval, true,
+				jsonb_build_object('device', $2::text), extract(epoch FROM now() + $5::interval) / 3600
+			FROM users WHERE name = $1`, name, device, age, idle, left);
+	}
+	await admin('DELETE FROM narvik_events WHERE user_id IN (SELECT id::text FROM users WHERE name = $1)', name);
+	for (const [device, age, kind, reason] of EVENTS) {
+		await admin(`INSERT INTO narvik_events (at, kind, reason, session_id, user_id, detail)
+			SELECT now() - $3::interval, $4, $5, sha256(''), id::text, jsonb_build_object('device', $2::text)
+			FROM users WHERE name = $1`, name, device, age, kind, reason);
 	}
 	const cookie = await owner.cookie();
 
@@ -50,8 +66,8 @@ test('screenshots', async () => {
 				await take(visitor, page === 'welcome' ? '/' : `/${page}`, `${page}-${colorScheme}${size}`);
 			}
 			await visitor.context.addCookies([cookie]);
-			for (const page of ['notes', 'sessions', 'password']) {
-				await take(visitor, `/${page}`, `${page}-${colorScheme}${size}`);
+			for (const page of ['notes', 'sessions', 'sessions/log', 'password', 'account']) {
+				await take(visitor, `/${page}`, `${page.replace('/', '-')}-${colorScheme}${size}`);
 			}
 		}
 	}

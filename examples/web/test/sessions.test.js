@@ -31,10 +31,76 @@ test('the list names devices, newest first, and marks this one', async () => {
 	const laptop = await signUp('alice', { userAgent: FIREFOX });
 	await logIn(laptop.name, { userAgent: IPHONE });
 	assert.deepEqual(await listed(laptop), [
-		'Safari on iPhone Logged in just now. Expires in 14 days. Log out Safari on iPhone',
-		'Firefox on Windows This device Logged in just now. Expires in 14 days.',
+		'Safari on iPhone Last active just now. Logged in just now. Expires in 14 days. Log out Safari on iPhone',
+		'Firefox on Windows This device Last active just now. Logged in just now. Expires in 14 days.',
 	]);
 });
+
+test('the list says when a device was last active', async () => {
+	const laptop = await signUp('alice');
+	const phone = await logIn(laptop.name, { userAgent: IPHONE });
+	await admin(`UPDATE narvik_sessions SET created_at = created_at - interval '2 hours', active_at = now() - interval '3 minutes'
+		WHERE id = decode(narvik_session_id($1), 'hex')`, (await phone.cookie()).value);
+	assert.match((await listed(laptop))[1], /^Safari on iPhone Last active 3 minutes ago. Logged in 2 hours ago./);
+	await assertStillIn(phone);
+	assert.match((await listed(laptop))[1], /^Safari on iPhone Last active just now. Logged in 2 hours ago./);
+});
+
+// ---- the security log -------------------------------------------------------
+
+async function logged({ page }) {
+	const texts = await page.locator('.session').allInnerTexts();
+	return texts.map((text) => text.replace(/\s+/g, ' '));
+}
+
+test('the security log has what happened, newest first, and from which device', async () => {
+	const laptop = await signUp('alice', { userAgent: FIREFOX });
+	const phone = await logIn(laptop.name, { userAgent: IPHONE });
+	const bob = await signUp('bob');
+	await listed(laptop);
+	await laptop.click('Log out Safari on iPhone');
+	await (await logIn(laptop.name, { userAgent: IPHONE })).click('Log out');
+	await logIn(laptop.name, { userAgent: IPHONE });
+	await laptop.follow('Password');
+	await laptop.fill({ 'Old password': PASSWORD, 'New password': 'battery staple' });
+	await laptop.click('Change password');
+	await laptop.follow('Sessions');
+	await laptop.follow('security log');
+	assert.equal(await laptop.heading(), 'Security log');
+	const entries = (await logged(laptop)).map((text) => text.replace(/ just now$/, ''));
+	// What happens in one transaction is in no order that a user could see.
+	assert.deepEqual(entries.splice(0, 2).sort(), ['Changed the password Firefox on Windows', 'Logged out: new password Safari on iPhone']);
+	assert.deepEqual(entries, [
+		'Logged in Safari on iPhone',
+		'Logged out Safari on iPhone', 'Logged in Safari on iPhone',
+		'Logged out from another device Safari on iPhone', 'Logged in Safari on iPhone',
+		'Logged in Firefox on Windows',
+	]);
+	await bob.page.goto('/sessions/log');
+	assert.equal((await logged(bob)).length, 1);
+	await phone.page.goto('/sessions/log');
+	await assertLoggedOut(phone);
+});
+
+test('a long log has pages, and each entry is on one of them', async () => {
+	const alice = await signUp('alice');
+	await admin(`SELECT narvik_create_session(id::text, jsonb_build_object('device', 'Device ' || n))
+		FROM users, generate_series(1, 119) AS n WHERE name = $1`, alice.name);
+	await alice.page.goto('/sessions/log');
+	const sizes = [];
+	const seen = new Set();
+	for (;;) {
+		const texts = await logged(alice);
+		sizes.push(texts.length);
+		texts.forEach((text) => seen.add(text));
+		if (await alice.page.getByRole('link', { name: 'Older' }).count() === 0) break;
+		await alice.follow('Older');
+	}
+	assert.deepEqual(sizes, [50, 50, 20]);
+	assert.equal(seen.size, 120);
+});
+
+// ---- what ends them ---------------------------------------------------------
 
 test('revoking one session logs the other browser out at its next click', async () => {
 	const laptop = await signUp('alice', { userAgent: FIREFOX });

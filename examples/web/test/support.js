@@ -59,6 +59,20 @@ export async function asRole(user, sql, ...values) {
 
 export const admin = (sql, ...values) => asRole('postgres', sql, ...values);
 
+// What the application's role can do in somebody's session.
+export async function inSession(somebody, sql, ...values) {
+	const client = new pg.Client({ user: 'webapp' });
+	await client.connect();
+	try {
+		await client.query('BEGIN');
+		await client.query('SELECT narvik_authenticate($1)', [(await somebody.cookie()).value]);
+		await client.query(sql, values);
+		await client.query('COMMIT');
+	} finally {
+		await client.end();
+	}
+}
+
 // Work while a transaction of the superuser has done this and goes on.
 export async function during(sql, work) {
 	const client = new pg.Client({ user: 'postgres' });
