@@ -13,7 +13,7 @@ use Test::More;
 package DebiansServer;
 sub connstr { return "dbname=$_[1]" }
 sub host { return '/var/run/postgresql' }
-sub port { return 5432 }
+sub port { return $ENV{PGPORT} }
 sub data_dir { return (glob('/var/lib/postgresql/*/main'))[0] }
 
 package main;
