@@ -5,15 +5,19 @@
 use strict;
 use warnings;
 
+# PostgreSQL's modules take it away.
+my $port;
+BEGIN { $port = $ENV{PGPORT} }
+
 use FindBin;
 use Pages;
 use Test::More;
 
 # As much of PostgreSQL::Test::Cluster as Pages needs.
 package DebiansServer;
-sub connstr { return "dbname=$_[1]" }
+sub connstr { return "port=$port dbname=$_[1]" }
 sub host { return '/var/run/postgresql' }
-sub port { return $ENV{PGPORT} }
+sub port { return $port }
 sub data_dir { return (glob('/var/lib/postgresql/*/main'))[0] }
 
 package main;
