@@ -26,30 +26,31 @@ $node->init;
 $node->start;
 my $install = section('Install');
 
-my ($preload) = $install =~ /^(shared_preload_libraries = .*)$/m;
-$node->append_conf('postgresql.conf', $preload // BAIL_OUT('README does not say how to preload'));
+my ($preload, @install) = $install =~ /^```sql\n(.*?)^```/msg;
+is(scalar @install, 2, 'the installation has its three pieces of SQL');
+$node->safe_psql('postgres', $preload);
 $node->restart;
 
-my @install = $install =~ /^```sql\n(.*?)^```/msg;
-is(scalar @install, 2, 'the installation has its two pieces of SQL');
-$node->safe_psql('postgres', 'CREATE DATABASE webapp_db');
-$node->psql('webapp_db', join("\n", @install), on_error_die => 1);
+$node->psql('postgres', join("\n", @install), on_error_die => 1);
 is( $node->safe_psql(
-		'webapp_db',
+		'myapp',
 		"SELECT count(*) FROM narvik_create_session('alice') AS s, narvik_validate_session(s.token)",
-		extra_params => [ '-U', 'webapp' ]),
+		extra_params => [ '-U', 'myapp' ]),
 	'1',
 	'after it the application role works without naming the schema');
-is($node->safe_psql('webapp_db', 'SELECT created FROM narvik.narvik_stats'), '1', 'and it is preloaded');
+is($node->safe_psql('myapp', 'SELECT created FROM narvik.narvik_stats'), '1', 'and it is preloaded');
 
 my ($rc, $out, $err) = $node->psql(
-	'webapp_db', 'SELECT * FROM narvik.narvik_sessions',
-	extra_params => [ '-U', 'webapp' ]);
+	'myapp', 'SELECT * FROM narvik.narvik_sessions',
+	extra_params => [ '-U', 'myapp' ]);
 like($err, qr/permission denied/, 'and may not read the table');
+
+my ($policies) = section('Row-level security in one call') =~ /^```sql\n(.*?)^```/ms;
+is($node->safe_psql('myapp', $policies), "\nalice\nalice|buy milk", 'the first example answers in the database of the installation');
 
 foreach my $sql (section('Using it') =~ /^```sql\n(.*?)^```/msg)
 {
-	($rc, $out, $err) = $node->psql('webapp_db', $sql, extra_params => [ '-U', 'webapp' ]);
+	($rc, $out, $err) = $node->psql('myapp', $sql, extra_params => [ '-U', 'myapp' ]);
 	is("$rc$err", '0', 'it runs: ' . ($sql =~ s/\n.*//sr));
 }
 

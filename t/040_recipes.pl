@@ -177,7 +177,7 @@ is((as_webapp("SELECT check_password('alice', 'wrong')"))[1], '', 'a crypt() in 
 
 my ($example) = slurp_file("$root/README.md") =~ /^## Row-level security in one call\n.*?^```sql\n(.*?)^```/ms
   or BAIL_OUT('README has no example of row-level security');
-$node->safe_psql('postgres', 'CREATE EXTENSION narvik CASCADE');
+$node->safe_psql('postgres', 'CREATE EXTENSION narvik CASCADE; CREATE ROLE myapp');
 is( $node->safe_psql('postgres', $example),
 	"\nalice\nalice|buy milk",
 	"README's example: the authenticated user sees her rows");

@@ -19,9 +19,24 @@ my $docs = "$FindBin::RealBin/../docs";
 
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
+
+# As Debian sets its servers up.
+$node->append_conf('postgresql.conf', "listen_addresses = 'localhost'");
+unlink $node->data_dir . '/pg_hba.conf';
+$node->append_conf('pg_hba.conf', "local all all peer\nhost all all 127.0.0.1/32 scram-sha-256\nhost all all ::1/128 scram-sha-256");
 $node->start;
+is($node->psql('postgres', 'SELECT 1', extra_params => [ '-U', 'webapp' ], stderr => \my $refusal), 2, 'the server trusts nobody');
+like($refusal, qr/Peer authentication failed/, 'on its socket');
 
 run_page($node, "$docs/quick-start.md");
+run_page($node, "$docs/log-in.md", database => 'shop');
+{
+	my ($page, $examples) = (slurp_file("$docs/log-in.md"), "$docs/../examples/log-in");
+	my ($setup) = $page =~ /^```sql\n(.*?)^```/ms;
+	my ($app) = $page =~ /^```python\n(.*?)^```/ms;
+	is($setup, slurp_file("$examples/setup.sql"), 'log-in.md shows setup.sql');
+	is($app, slurp_file("$examples/app.py"), 'and app.py');
+}
 run_page($node, "$docs/concepts.md", database => 'shop');
 run_page($node, "$docs/troubleshooting.md", database => 'shop');
 run_page($node, "$docs/purge-worker.md", database => 'shop');

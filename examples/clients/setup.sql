@@ -2,10 +2,10 @@
 -- narvik, the application's role, and notes that only their owner sees.
 CREATE SCHEMA narvik;
 CREATE EXTENSION narvik SCHEMA narvik CASCADE;
+ALTER DATABASE :"DBNAME" SET search_path = public, narvik;
 SET search_path = public, narvik;
 
-CREATE ROLE webapp LOGIN;
-ALTER ROLE webapp SET search_path = public, narvik;
+SELECT 'CREATE ROLE webapp LOGIN' WHERE to_regrole('webapp') IS NULL \gexec
 SELECT narvik_grant('webapp');
 
 CREATE TABLE notes (owner text DEFAULT narvik_current_user_id(), body text);

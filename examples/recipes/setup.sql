@@ -9,7 +9,7 @@ CREATE TABLE app_users (
 );
 INSERT INTO app_users (name) VALUES ('alice'), ('bob');
 
-CREATE ROLE webapp LOGIN;
+SELECT 'CREATE ROLE webapp LOGIN' WHERE to_regrole('webapp') IS NULL \gexec
 GRANT SELECT ON app_users TO webapp;
 DO $$
 BEGIN
@@ -24,7 +24,7 @@ CREATE TABLE app_passwords (
 INSERT INTO app_passwords
     SELECT id, crypt(name || '''s password', gen_salt('bf', 12)) FROM app_users;
 
-CREATE ROLE accounts;
+SELECT 'CREATE ROLE accounts' WHERE to_regrole('accounts') IS NULL \gexec
 GRANT USAGE ON SCHEMA narvik TO accounts;
 GRANT SELECT ON app_users TO accounts;
 GRANT SELECT, UPDATE (hash) ON app_passwords TO accounts;

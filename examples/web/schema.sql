@@ -40,7 +40,7 @@ CREATE INDEX ON failed_log_ins (at);
 -- The application cannot read a hash.  It calls three functions that run as this
 -- role, which may do what they do and nothing else.  They name the schema of all
 -- that they use, so that nobody can have them call another crypt().
-CREATE ROLE accounts;
+SELECT 'CREATE ROLE accounts' WHERE to_regrole('accounts') IS NULL \gexec
 GRANT USAGE ON SCHEMA narvik TO accounts;
 GRANT SELECT, INSERT ON users, passwords TO accounts;
 GRANT UPDATE (hash) ON passwords TO accounts;
@@ -131,7 +131,7 @@ CREATE POLICY own_notes ON notes
 
 -- ---- the application's role -----------------------------------------------
 
-CREATE ROLE webapp LOGIN;
+SELECT 'CREATE ROLE webapp LOGIN' WHERE to_regrole('webapp') IS NULL \gexec
 SELECT narvik_grant('webapp');
 GRANT SELECT, DELETE ON users TO webapp;
 GRANT SELECT, INSERT (body), DELETE ON notes TO webapp;

@@ -55,6 +55,8 @@ sub answers_of_sql
 	my ($connection, @blocks) = @_;
 	my $script = join('', map { "$_\n\\echo -- next\n" } @blocks);
 	my $out = '';
+	# What somebody would type at psql's prompt for it.
+	local $ENV{PGPASSWORD} = 'choose one';
 	IPC::Run::run([ 'psql', '-Xq', '-d', $connection ], '<', \$script, '>&', \$out);
 	my @answers = split /^-- next\n/m, $out, -1;
 	return @answers[ 0 .. $#blocks ];
@@ -68,7 +70,13 @@ sub answer_of_shell
 	local $ENV{PGPORT} = $node->port;
 	local $ENV{PGDATA} = $node->data_dir;
 	my $out = '';
-	IPC::Run::run([ 'bash', '-euo', 'pipefail', '-c', $block ], '<', \undef, '>&', \$out)
+	# In a folder where it may write, and as if systemd had started the server.
+	my $around = q{
+		[ -x /usr/local/bin/systemctl ] ||
+			systemctl() { [ "$*" = "restart postgresql" ] && pg_ctl -s -l "$PGDATA/server.log" restart; }
+		cd "$PGDATA/.."
+	};
+	IPC::Run::run([ 'bash', '-euo', 'pipefail', '-c', $around . $block ], '<', \undef, '>&', \$out)
 	  or $out .= "exit status $?\n";
 	return $out;
 }
