@@ -134,7 +134,7 @@ sub apply
 	my ($self, $changes, $dead) = @_;
 	change($self->{sessions}, $changes);
 	$self->{ended}{$_} = 1 foreach grep { !$changes->{$_} } keys %$changes;
-	$self->{ids}{ $_->{id} } = 1 foreach grep { $_ } values %$changes;
+	$self->{ids}{ $changes->{$_}{id} } = 1 foreach grep { /^c\d/ && $changes->{$_} } keys %$changes;
 	$self->{dead}{$_} = 1 foreach @{ $dead // [] };
 	return;
 }
