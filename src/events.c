@@ -156,7 +156,7 @@ claims_of(const char *data, int claims)
 static void
 set_text(NarvikStatement *statement, const char *text)
 {
-	if (statement->text != NULL && strcmp(statement->text, text) == 0)
+	if (statement->text !=NULL && strcmp(statement->text, text) == 0)
 		return;
 	statement->text = MemoryContextStrdup(TopMemoryContext, text);
 	statement->plan = NULL;

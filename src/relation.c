@@ -203,13 +203,13 @@ check_table(Relation rel)
 		if (att == NULL || att->attisdropped ||
 			strcmp(NameStr(att->attname), columns[i].name) != 0)
 			report_altered(TABLE_NAME, psprintf(_("Column \"%s\" is missing."),
-										  columns[i].name));
+												columns[i].name));
 		if (att->atttypid != columns[i].type || att->atttypmod != -1)
 			report_altered(TABLE_NAME, psprintf(_("Column \"%s\" has another type."),
-										  columns[i].name));
+												columns[i].name));
 		if (att->attcollation != columns[i].collation)
 			report_altered(TABLE_NAME, psprintf(_("Column \"%s\" has another collation."),
-										  columns[i].name));
+												columns[i].name));
 	}
 }
 
@@ -221,7 +221,7 @@ void
 narvik_report_bad_column(const char *column)
 {
 	report_altered(TABLE_NAME, psprintf(_("Column \"%s\" of a row has a value that narvik did not write."),
-								  column));
+										column));
 }
 
 static bool

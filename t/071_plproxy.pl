@@ -257,9 +257,17 @@ is($stays, 20, 'a rotated session stays in its partition');
 $node->safe_psql('postgres', "ALTER DATABASE $_ SET narvik.events = on") foreach @shards;
 my ($first, $second, $third) = split /\|/, $node->safe_psql(
 	'router', q{
-	SELECT c.id, r.id, a.id FROM narvik_create_session('gina') AS c, narvik_rotate_session(c.token) AS r, narvik_reauthenticate_session(r.token) AS a});
+	SELECT c.id, r.id, a.id FROM narvik_create_session('gina') AS c, narvik_rotate_session(c.token) AS r, narvik_reauthenticate_session(r.token) AS a}
+);
 $node->safe_psql('router', qq{SELECT narvik_invalidate_session('$third', 'tidied')});
-is( join(' ', map { $node->safe_psql($_, q{SELECT string_agg(concat_ws(' ', kind, reason, session_id), ', ' ORDER BY seq) FROM narvik.narvik_fetch_events_for_user('gina')}) } @shards) =~ s/^ *| *$//gr,
+is( join(
+		' ',
+		map {
+			$node->safe_psql(
+				$_,
+				q{SELECT string_agg(concat_ws(' ', kind, reason, session_id), ', ' ORDER BY seq) FROM narvik.narvik_fetch_events_for_user('gina')}
+			)
+		} @shards) =~ s/^ *| *$//gr,
 	"created $first, rotated $second, reauthenticated $third, ended tidied $third",
 	'the shard of a session tells what happened to it, by the ids that the router chose');
 $node->safe_psql('postgres', "ALTER DATABASE $_ RESET narvik.events") foreach @shards;
