@@ -133,7 +133,8 @@ sub check_restored
 			SET narvik.events = on;
 			SELECT count(narvik_create_session('ivan'));
 			SELECT min(seq) FILTER (WHERE user_id = 'ivan') > max(seq) FILTER (WHERE user_id <> 'ivan') FROM narvik_events}),
-		"1\nt", "$how: that of the events, too");
+		"1\nt",
+		"$how: that of the events, too");
 	is( $node->psql(
 			$restored, 'TABLE narvik_sessions', connstr => $app,
 			stderr => \my $ignored),

@@ -202,7 +202,8 @@ is( $open->query_safe(q{SELECT count(*) FROM narvik_validate_session('expired')}
 	'and the expired session is no more valid than before');
 is( $open->query_safe(q{SELECT count(*) FROM narvik_sessions}),
 	'2', 'but deleted');
-is( $open->query_safe(q{SELECT count(*) FROM narvik_validate_session('replaced')}) . $open->query_safe(q{SELECT count(*) FROM narvik_sessions}),
+is(     $open->query_safe(q{SELECT count(*) FROM narvik_validate_session('replaced')})
+	  . $open->query_safe(q{SELECT count(*) FROM narvik_sessions}),
 	'01', 'and a replaced token that is seen again ends its session');
 is( $open->query_safe(q{SELECT string_agg(reason, ' ' ORDER BY seq) FROM narvik_events WHERE kind = 'ended'}),
 	'logout expired reuse', 'all of which the log tells');

@@ -73,10 +73,10 @@ all_work('as installed');
 
 # What is done to the table, and how it is undone where it is.  "may" matches
 # what else than 'ok' and an error is right.
-my $refused = qr/^\w+ refused$/;                       # the table swallows writes
+my $refused = qr/^\w+ refused$/;                                  # the table swallows writes
 my $validation_refused = qr/^(validate\w*|replaced) refused$/;    # validation answers without the write
-my $anything = qr/./;                                  # it holds nonsense, only a crash would be wrong
-my $no_content = qr/^(?!\w+ WRONG: [({])/;             # sessions may be lost, not be made up
+my $anything = qr/./;                                             # it holds nonsense, only a crash would be wrong
+my $no_content = qr/^(?!\w+ WRONG: [({])/;                        # sessions may be lost, not be made up
 my $t = 'ALTER TABLE narvik_sessions';
 my @cases;
 
@@ -85,7 +85,8 @@ push @cases, { do => "$t DROP COLUMN $_ CASCADE" }
   foreach qw(id user_id created_at expires_at ends_at authenticated_at active_at lifetime sliding data purge_hour replaced_ids replaced_at);
 push @cases,
   { do => "$t RENAME COLUMN $_ TO renamed", undo => "$t RENAME COLUMN renamed TO $_" }
-  foreach qw(seq id user_id created_at expires_at ends_at authenticated_at active_at lifetime sliding data purge_hour replaced_ids replaced_at);
+  foreach
+  qw(seq id user_id created_at expires_at ends_at authenticated_at active_at lifetime sliding data purge_hour replaced_ids replaced_at);
 
 # Retyped: some of these hold the same values in other bytes, some are read
 # without an error if nobody looks at the type.

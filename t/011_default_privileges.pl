@@ -46,7 +46,8 @@ my $rights = q{
 	WHERE e.extname = 'narvik' AND a.grantee <> o.owner
 	GROUP BY 1, 2};
 my @open = qw(narvik_cookie_name narvik_create_blank_cookie narvik_create_cookie
-  narvik_current_session_id narvik_current_user_id narvik_generate_token narvik_read_cookie narvik_session_id);
+  narvik_current_data narvik_current_session_id narvik_current_user_id narvik_generate_token narvik_is_fresh
+  narvik_read_cookie narvik_session_id);
 my $is_open = "what IN ('" . join("', '", map { "$_()" } @open) . "') OR what LIKE 'type %'";
 my $monitors =
   "narvik_linked_users()|pg_read_all_stats|EXECUTE\nnarvik_stats|pg_read_all_stats|SELECT\nnarvik_stats()|pg_read_all_stats|EXECUTE";

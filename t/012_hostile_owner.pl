@@ -148,7 +148,8 @@ my @rounds = (
 			'statement trigger on events' => "CREATE TRIGGER t3 AFTER $on_events TRIGGER",
 			'predicate of an index on events' => 'CREATE INDEX ON public.narvik_events (at) WHERE EVIL(user_id)',
 			'index of events on an expression' => 'CREATE INDEX ON public.narvik_events ((EVIL(user_id)))',
-			'statistics of events on an expression' => 'CREATE STATISTICS sessions_owner.s ON (EVIL(user_id)), seq FROM public.narvik_events',
+			'statistics of events on an expression' =>
+			  'CREATE STATISTICS sessions_owner.s ON (EVIL(user_id)), seq FROM public.narvik_events',
 			'check constraint of events' => "$E ADD CHECK (EVIL(user_id))",
 			'default of events' => "$E ADD more1 boolean, ALTER more1 SET DEFAULT EVIL(now()::text)",
 			'generated column of events' => "$E ADD more2 boolean GENERATED ALWAYS AS (EVIL(user_id)) STORED",
@@ -253,7 +254,7 @@ my @calls = (
 	[ q{SELECT narvik_update_session_data(narvik_session_id('data'), '{"k": 1}')}, '{"k": 1}' ],
 	[ q{SELECT user_id FROM narvik_rotate_session('rotate')}, 'alice' ],
 	[ q{SELECT user_id FROM narvik_reauthenticate_session('reauthenticate')}, 'alice' ],
-	[   q{SELECT narvik_current_data(), narvik_is_fresh('0')}, '{}|f', q{SELECT narvik_authenticate('fresh') \g /dev/null} ],
+	[ q{SELECT narvik_current_data(), narvik_is_fresh('0')}, '{}|f', q{SELECT narvik_authenticate('fresh') \g /dev/null} ],
 	[ q{SELECT count(*) >= 0 FROM narvik_fetch_events_for_user('alice')}, 't' ],
 	[ q{SELECT narvik_invalidate_session(narvik_session_id('invalidate'))}, 't' ],
 	[ q{SELECT narvik_delete_session(narvik_session_id('delete'))}, 't' ],
@@ -477,8 +478,7 @@ sub try_round
 			VALUES ('control', 'worker', now(), now(), true, '{}', 0);
 		UPDATE public.narvik_sessions SET sliding = false;
 		DELETE FROM public.narvik_sessions}
-	  : $round{on} eq 'events'
-	  ? q{
+	  : $round{on} eq 'events' ? q{
 		INSERT INTO public.narvik_events (at, kind, session_id, user_id, detail) VALUES (now(), 'created', 'control', 'worker', '{}');
 		UPDATE public.narvik_events SET kind = 'ended';
 		DELETE FROM public.narvik_events}

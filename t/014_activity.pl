@@ -126,7 +126,7 @@ is(request('minutes', '5min'), $sessions, 'nobody was logged out');
 my $late = q{SELECT count(*) FILTER (WHERE active_at < now() - interval '5 minutes'), count(active_at) FROM narvik_sessions};
 is($node->safe_psql('days', $late), "0|$sessions", 'everybody who is here was noted within the interval');
 wait_seconds(299);
-is($node->safe_psql('days', q{SELECT count(*) FILTER (WHERE active_at > now() - interval '10 minutes') FROM narvik_sessions}),
+is( $node->safe_psql('days', q{SELECT count(*) FILTER (WHERE active_at > now() - interval '10 minutes') FROM narvik_sessions}),
 	$sessions, 'a window above the interval counts them all, whenever one looks');
 
 # Off: no write at all.

@@ -45,12 +45,15 @@ is( ask(q{
 		SELECT count(*) FROM (SELECT id, user_id FROM were EXCEPT SELECT id, user_id FROM narvik_sessions) AS gone (id, user_id)
 		FULL JOIN narvik_events AS e ON e.session_id = gone.id AND e.user_id = gone.user_id
 		WHERE e.seq IS NULL OR gone.id IS NULL}),
-	'0', 'of those that went and of no other');
+	'0',
+	'of those that went and of no other');
 cmp_ok(ask('SELECT count(DISTINCT xmin::text) FROM narvik_events'), '>=', 4, 'in batches of narvik.purge_batch_size at most');
-is(ask(q{SELECT max(n) <= 1000 FROM (SELECT count(*) AS n FROM narvik_events GROUP BY xmin::text) AS batch}), 't', 'each with the events of its rows');
+is( ask(q{SELECT max(n) <= 1000 FROM (SELECT count(*) AS n FROM narvik_events GROUP BY xmin::text) AS batch}), 't',
+	'each with the events of its rows');
 is(ask(q{SELECT count(*) FROM narvik_sessions WHERE user_id = 'live'}), '500', 'nothing live goes');
 is(purge_stats($node, $db, 'purged'), '3500', 'and the counter says so');
-is(ask(q{SELECT count(*) FROM narvik_events WHERE session_id = decode(narvik_session_id('locked'), 'hex')}), '0', 'what somebody has locked stays, without an event');
+is( ask(q{SELECT count(*) FROM narvik_events WHERE session_id = decode(narvik_session_id('locked'), 'hex')}), '0',
+	'what somebody has locked stays, without an event');
 $holder->query_safe('COMMIT');
 $holder->quit;
 ok(wait_until_purged($node, $db), 'until it is free');

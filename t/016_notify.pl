@@ -16,7 +16,8 @@ use PurgeTest;
 use Test::More;
 
 my $node = purging_server('main', 'narvik.purge = off', 'narvik.notify = on', 'narvik.events = on', 'max_prepared_transactions = 2');
-$node->safe_psql('postgres', q{
+$node->safe_psql(
+	'postgres', q{
 	CREATE EXTENSION narvik CASCADE;
 	CREATE TABLE people (id text PRIMARY KEY)});
 

@@ -26,7 +26,9 @@ sub large
 sub save
 {
 	my ($token, $seed) = @_;
-	$node->safe_psql('postgres', qq{SELECT narvik_save_session(narvik_session_id('$token'), '$token', now() + interval '29 days', } . large($seed) . ')');
+	$node->safe_psql(
+		'postgres',
+		qq{SELECT narvik_save_session(narvik_session_id('$token'), '$token', now() + interval '29 days', } . large($seed) . ')');
 	return;
 }
 
@@ -89,7 +91,8 @@ my ($second, $third) = (should_be('second'), should_be('third'));
 save('t', 'first');
 save('u', 'second');
 save('v', 'third');
-$psql->query_safe(q{BEGIN; SELECT narvik_authenticate('t'); SAVEPOINT a; SELECT narvik_authenticate('u'); SAVEPOINT b; SELECT narvik_authenticate('v')});
+$psql->query_safe(
+	q{BEGIN; SELECT narvik_authenticate('t'); SAVEPOINT a; SELECT narvik_authenticate('u'); SAVEPOINT b; SELECT narvik_authenticate('v')});
 $node->safe_psql('postgres', q{SELECT narvik_delete_sessions_for_user(u) FROM unnest('{t,u,v}'::text[]) AS u});
 sweep();
 is($psql->query_safe($seen), $third, 'in a savepoint: that of the last validation');
@@ -162,8 +165,10 @@ my $many = sub {
 my %bodies = (
 	'validations' => [ 1_000_000, q{PERFORM narvik_authenticate('t');} ],
 	'validations whose data is read' => [ 2_000, q{PERFORM narvik_authenticate('t'); PERFORM narvik_current_data();} ],
-	'validations in blocks of their own' => [ 100_000, q{BEGIN PERFORM narvik_authenticate('t'); EXCEPTION WHEN division_by_zero THEN NULL; END;} ],
-	'validations undone' => [ 20_000, q{BEGIN PERFORM narvik_authenticate('t'); RAISE division_by_zero; EXCEPTION WHEN division_by_zero THEN NULL; END;} ],
+	'validations in blocks of their own' =>
+	  [ 100_000, q{BEGIN PERFORM narvik_authenticate('t'); EXCEPTION WHEN division_by_zero THEN NULL; END;} ],
+	'validations undone' =>
+	  [ 20_000, q{BEGIN PERFORM narvik_authenticate('t'); RAISE division_by_zero; EXCEPTION WHEN division_by_zero THEN NULL; END;} ],
 	'changes of the data' => [ 200, q{PERFORM narvik_update_session_data(narvik_session_id('t'), '{}'); PERFORM narvik_current_data();} ]);
 foreach my $what (sort keys %bodies)
 {

@@ -86,11 +86,16 @@ planted(
 	"a row that $_ lacks", qr/^amcheck, narvik_sessions_$_: .*lacks matching index tuple/m,
 	sprintf($ready, $_), sprintf($insert, "sha256('x')", 'nobody')) foreach 'pkey', 'user_id_idx', 'purge_hour_idx';
 planted('an act without its event', qr/^no event of an id that a session had$/m, "DELETE FROM narvik_events WHERE user_id = '$user'");
-planted('an event without its act', qr/^an event of $user of what did not happen$/m,
+planted(
+	'an event without its act', qr/^an event of $user of what did not happen$/m,
 	"INSERT INTO narvik_events (at, kind, session_id, user_id, detail) SELECT now(), 'rotated', sha256('x'), '$user', '{}'");
-planted('an end that is not noted', qr/^the events of $ended are: created( rotated)*$/m, "DELETE FROM narvik_events WHERE user_id = '$ended' AND kind = 'ended'");
-planted('one that did not take place', qr/^the events of $user are: .*ended$/m,
-	"INSERT INTO narvik_events (at, kind, session_id, user_id, detail) SELECT now(), 'ended', id, user_id, '{}' FROM narvik_sessions WHERE user_id = '$user'");
+planted(
+	'an end that is not noted', qr/^the events of $ended are: created( rotated)*$/m,
+	"DELETE FROM narvik_events WHERE user_id = '$ended' AND kind = 'ended'");
+planted(
+	'one that did not take place', qr/^the events of $user are: .*ended$/m,
+	"INSERT INTO narvik_events (at, kind, session_id, user_id, detail) SELECT now(), 'ended', id, user_id, '{}' FROM narvik_sessions WHERE user_id = '$user'"
+);
 planted('an id that is there twice', qr/^1 ids that are there twice$/m, sprintf($ready, 'id_excl'), sprintf($insert, 'id', 'nobody'));
 
 # ---- planted in the journal -------------------------------------------------

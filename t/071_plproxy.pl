@@ -64,7 +64,7 @@ is( $node->safe_psql(
 		WHERE pronamespace = 'narvik_shard'::regnamespace AND has_function_privilege('narvik_router', oid, 'EXECUTE')}),
 	'create_guest_session create_session delete_all_expired_sessions delete_sessions_of_user narvik_delete_session narvik_fetch_session '
 	  . 'narvik_invalidate_session narvik_put_session narvik_save_session narvik_stats narvik_update_session_data narvik_update_session_expiry '
-	  . 'narvik_validate_session promote_session reset_stats rotate_session sessions_of_user',
+	  . 'narvik_validate_session promote_session reauthenticate_session reset_stats rotate_session sessions_of_user',
 	'a router may execute what it needs on a shard');
 foreach my $sql (
 	'TABLE narvik.narvik_sessions', 'TABLE narvik_shard.partitions', q{SELECT narvik.narvik_create_session('x')},
@@ -109,6 +109,10 @@ my $lifecycle = q{
 	SELECT count(*) FROM narvik_rotate_session(:'token');
 	SELECT id = :'rotated_id', user_id, data, created_at = :'created_at', new FROM narvik_validate_session(:'rotated_token');
 	SELECT new, extended, user_id FROM narvik_rotate_session(:'month_token');
+	SELECT token, id, data, authenticated_at = created_at AS old FROM narvik_reauthenticate_session(:'rotated_token', '{"level": 2}') \gset rotated_
+	SELECT :'rotated_data', :'rotated_old', :'rotated_id' = narvik_session_id(:'rotated_token');
+	SELECT count(*) FROM narvik_validate_session(:'rotated_token');
+	SELECT count(*) FROM unnest(ARRAY[NULL, '', 'x']) AS t, narvik_reauthenticate_session(t);
 	SELECT new, extended, user_id, expires_at < now() + interval '1 hour' FROM narvik_rotate_session(:'short_token');
 	-- a user's sessions
 	SELECT count(*), min(user_id), array_agg(id ORDER BY created_at DESC) = array_agg(id) FROM narvik_fetch_sessions_for_user('alice');
@@ -119,9 +123,9 @@ my $lifecycle = q{
 	SELECT count(*) FROM narvik_fetch_sessions_for_user('alice', created_before => now() - interval '1 day');
 	SELECT narvik_delete_sessions_for_user('alice', upper(:'rotated_id'));
 	SELECT array_agg(id) = ARRAY[:'rotated_id'] FROM narvik_fetch_sessions_for_user('alice');
-	SELECT narvik_delete_sessions_for_user('bob'), narvik_delete_sessions_for_user('bob');
+	SELECT narvik_delete_sessions_for_user('bob', NULL, 'stolen'), narvik_delete_sessions_for_user('bob');
 	-- log out
-	SELECT narvik_invalidate_session(upper(:'rotated_id')), narvik_invalidate_session(:'rotated_id');
+	SELECT narvik_invalidate_session(upper(:'rotated_id'), 'tidied'), narvik_invalidate_session(:'rotated_id');
 	SELECT count(*) FROM narvik_validate_session(:'rotated_token');
 	-- storage callbacks
 	SELECT narvik_save_session(narvik_session_id('t' || i), 'carol', now() + (i - 3) * interval '1 hour', '{"i": 1}')
@@ -247,6 +251,26 @@ foreach (1 .. 20)
 	  && shard_of($node, $new, @shards) eq 'shard' . partition_of($node, $new) % 3;
 }
 is($stays, 20, 'a rotated session stays in its partition');
+
+# ---- events -----------------------------------------------------------------
+
+$node->safe_psql('postgres', "ALTER DATABASE $_ SET narvik.events = on") foreach @shards;
+my ($first, $second, $third) = split /\|/, $node->safe_psql(
+	'router', q{
+	SELECT c.id, r.id, a.id FROM narvik_create_session('gina') AS c, narvik_rotate_session(c.token) AS r, narvik_reauthenticate_session(r.token) AS a}
+);
+$node->safe_psql('router', qq{SELECT narvik_invalidate_session('$third', 'tidied')});
+is( join(
+		' ',
+		map {
+			$node->safe_psql(
+				$_,
+				q{SELECT string_agg(concat_ws(' ', kind, reason, session_id), ', ' ORDER BY seq) FROM narvik.narvik_fetch_events_for_user('gina')}
+			)
+		} @shards) =~ s/^ *| *$//gr,
+	"created $first, rotated $second, reauthenticated $third, ended tidied $third",
+	'the shard of a session tells what happened to it, by the ids that the router chose');
+$node->safe_psql('postgres', "ALTER DATABASE $_ RESET narvik.events") foreach @shards;
 
 # ---- settings of the shards -------------------------------------------------
 

@@ -83,6 +83,13 @@ RETURNS SETOF :narvik.narvik_session LANGUAGE plproxy AS $$
 	SELECT * FROM narvik_shard.rotate_session($1, $2);
 $$;
 
+CREATE OR REPLACE FUNCTION narvik_router.reauthenticate_session(token text, new_id text, patch jsonb)
+RETURNS SETOF :narvik.narvik_session LANGUAGE plproxy AS $$
+	CLUSTER 'narvik';
+	RUN ON narvik_router.partition_of_id($2);
+	SELECT * FROM narvik_shard.reauthenticate_session($1, $2, $3);
+$$;
+
 CREATE OR REPLACE FUNCTION narvik_router.sessions_of_user(user_id text, max_rows integer, created_before timestamptz, OUT partitions integer[], OUT session :narvik.narvik_session)
 RETURNS SETOF record LANGUAGE plproxy AS $$
 	CLUSTER 'narvik';
@@ -90,11 +97,11 @@ RETURNS SETOF record LANGUAGE plproxy AS $$
 	SELECT partitions, session FROM narvik_shard.sessions_of_user($1, $2, $3);
 $$;
 
-CREATE OR REPLACE FUNCTION narvik_router.delete_sessions_of_user(user_id text, except_session_id text, OUT partitions integer[], OUT deleted bigint)
+CREATE OR REPLACE FUNCTION narvik_router.delete_sessions_of_user(user_id text, except_session_id text, reason text, OUT partitions integer[], OUT deleted bigint)
 RETURNS SETOF record LANGUAGE plproxy AS $$
 	CLUSTER 'narvik';
 	RUN ON ALL;
-	SELECT partitions, deleted FROM narvik_shard.delete_sessions_of_user($1, $2);
+	SELECT partitions, deleted FROM narvik_shard.delete_sessions_of_user($1, $2, $3);
 $$;
 
 CREATE OR REPLACE FUNCTION narvik_router.delete_all_expired_sessions() RETURNS SETOF bigint LANGUAGE plproxy AS $$
@@ -181,6 +188,15 @@ BEGIN
 		RETURN QUERY SELECT new_token, s.id, s.user_id, s.created_at, s.expires_at, s.authenticated_at, s.active_at, s.data, s.new, s.extended;
 	END LOOP;
 END $$),
+	('narvik_reauthenticate_session', $$
+DECLARE
+	new_token text := narvik_router.token_beside($1);
+	s record;
+BEGIN
+	FOR s IN SELECT * FROM narvik_router.reauthenticate_session($1, narvik_session_id(new_token), $2) LOOP
+		RETURN QUERY SELECT new_token, s.id, s.user_id, s.created_at, s.expires_at, s.authenticated_at, s.active_at, s.data, s.new, s.extended;
+	END LOOP;
+END $$),
 	('narvik_fetch_sessions_for_user', $$
 DECLARE
 	a record;
@@ -202,7 +218,7 @@ DECLARE
 	answered integer[] := '{}';
 	total bigint := 0;
 BEGIN
-	FOR a IN SELECT * FROM narvik_router.delete_sessions_of_user($1, $2) LOOP
+	FOR a IN SELECT * FROM narvik_router.delete_sessions_of_user($1, $2, $3) LOOP
 		answered := answered || a.partitions;
 		total := total + a.deleted;
 	END LOOP;

@@ -119,6 +119,11 @@ BEGIN
 	IF NOT FOUND THEN
 		RAISE no_data_found USING MESSAGE = 'new session has vanished';
 	END IF;
+	IF current_setting('narvik.events')::boolean THEN
+		UPDATE ONLY narvik_events SET session_id = decode($2, 'hex') WHERE seq = (
+			SELECT seq FROM (SELECT seq, session_id FROM ONLY narvik_events ORDER BY seq DESC LIMIT 1000) AS newest
+			WHERE session_id = decode($1, 'hex'));
+	END IF;
 END $$;
 
 CREATE OR REPLACE FUNCTION narvik_shard.create_session(id text, user_id text, data jsonb, expires_in interval, sliding boolean, max_age interval)
@@ -177,6 +182,21 @@ BEGIN
 	END LOOP;
 END $$;
 
+CREATE OR REPLACE FUNCTION narvik_shard.reauthenticate_session(token text, new_id text, patch jsonb)
+RETURNS SETOF :narvik.narvik_session LANGUAGE plpgsql :definer AS $$
+DECLARE
+	renewed record;
+BEGIN
+	IF narvik_shard.partition_of_token($1) <> narvik_shard.partition_of_id($2) THEN
+		RAISE invalid_parameter_value USING MESSAGE = 'new session ID belongs to another partition';
+	END IF;
+	PERFORM narvik_shard.hold(narvik_shard.partition_of_id($2));
+	FOR renewed IN SELECT * FROM narvik_reauthenticate_session($1, $3) LOOP
+		PERFORM narvik_shard.give_id(renewed.id, $2);
+		RETURN QUERY SELECT $2, renewed.user_id, renewed.created_at, renewed.expires_at, renewed.authenticated_at, renewed.active_at, renewed.data, renewed.new, renewed.extended, false;
+	END LOOP;
+END $$;
+
 -- A user's sessions are everywhere, and partitions may move while one asks
 -- around.  So each shard says for which partitions it has answered.
 
@@ -195,12 +215,12 @@ BEGIN
 END $$;
 
 -- Those that are here before the deletion: it sees all their sessions.
-CREATE OR REPLACE FUNCTION narvik_shard.delete_sessions_of_user(user_id text, except_session_id text, OUT partitions integer[], OUT deleted bigint)
+CREATE OR REPLACE FUNCTION narvik_shard.delete_sessions_of_user(user_id text, except_session_id text, reason text, OUT partitions integer[], OUT deleted bigint)
 RETURNS SETOF record LANGUAGE plpgsql :definer AS $$
 BEGIN
 	PERFORM narvik_shard.hold(narvik_shard.partition_count());
 	partitions := ARRAY(SELECT partition FROM narvik_shard.partitions WHERE moved_to IS NULL);
-	deleted := narvik_delete_sessions_for_user($1, $2);
+	deleted := narvik_delete_sessions_for_user($1, $2, $3);
 	RETURN NEXT;
 END $$;
 
@@ -281,8 +301,9 @@ GRANT EXECUTE ON FUNCTION
 	narvik_shard.create_guest_session(text, jsonb, interval),
 	narvik_shard.promote_session(text, text, text, jsonb, interval, boolean, interval),
 	narvik_shard.rotate_session(text, text),
+	narvik_shard.reauthenticate_session(text, text, jsonb),
 	narvik_shard.sessions_of_user(text, integer, timestamptz),
-	narvik_shard.delete_sessions_of_user(text, text),
+	narvik_shard.delete_sessions_of_user(text, text, text),
 	narvik_shard.delete_all_expired_sessions(),
 	narvik_shard.reset_stats()
 TO narvik_router;

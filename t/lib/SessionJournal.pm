@@ -45,8 +45,7 @@ sub new
 		happened => 0,         # of those that nobody knew of
 		vanished => 0,
 		wrong => [],           # wrong answers
-		%how
-	};
+		%how };
 	return bless $self, $class;
 }
 
@@ -134,7 +133,7 @@ sub apply
 	my ($self, $changes, $dead) = @_;
 	change($self->{sessions}, $changes);
 	$self->{ended}{$_} = 1 foreach grep { !$changes->{$_} } keys %$changes;
-	$self->{ids}{ $_->{id} } = 1 foreach grep { $_ } values %$changes;
+	$self->{ids}{ $changes->{$_}{id} } = 1 foreach grep { /^c\d/ && $changes->{$_} } keys %$changes;
 	$self->{dead}{$_} = 1 foreach @{ $dead // [] };
 	return;
 }
@@ -257,7 +256,8 @@ sub event_violations
 	my ($self, $dbh, $rows) = @_;
 	my (@wrong, %of_user, %ids);
 	my $events = $dbh->selectall_arrayref(
-		q{SELECT user_id, kind, reason, encode(session_id, 'hex') AS id FROM narvik_events WHERE user_id ~ '^c[0-9]' ORDER BY seq}, { Slice => {} });
+		q{SELECT user_id, kind, reason, encode(session_id, 'hex') AS id FROM narvik_events WHERE user_id ~ '^c[0-9]' ORDER BY seq},
+		{ Slice => {} });
 	push @{ $of_user{ $_->{user_id} } }, $_ foreach @$events;
 	foreach my $user (sort grep { /^c\d/ } keys %{ { %of_user, %$rows } })
 	{
@@ -269,7 +269,7 @@ sub event_violations
 		$ids{ $_->{id} } = $user foreach @events;
 	}
 	push @wrong, "an event of $ids{$_} of what did not happen" foreach grep { !$self->{ids}{$_} } sort keys %ids;
-	push @wrong, 'no event of an id that a session had' foreach grep { !$ids{$_} } sort keys %{ $self->{ids} };
+	push @wrong, 'no event of an id that a session had'        foreach grep { !$ids{$_} } sort keys %{ $self->{ids} };
 	return @wrong;
 }
 

@@ -61,8 +61,10 @@ my %calls = (
 	narvik_change_session_id => q{SELECT narvik_change_session_id(narvik_session_id('live'), narvik_session_id('new'))},
 	narvik_validate_user => q{SELECT * FROM narvik_validate_user('due', NULL::people)},
 	narvik_invalidate_session => q{SELECT narvik_invalidate_session(narvik_session_id('live'))},
+	narvik_reauthenticate_session => q{SELECT * FROM narvik_reauthenticate_session('live', '{"a": 1}')},
 	narvik_rotate_session => q{SELECT * FROM narvik_rotate_session('live')},
 	narvik_fetch_sessions_for_user => q{SELECT * FROM narvik_fetch_sessions_for_user('alice')},
+	narvik_fetch_events_for_user => q{SELECT * FROM narvik_fetch_events_for_user('alice')},
 	narvik_delete_sessions_for_user => q{SELECT narvik_delete_sessions_for_user('alice')},
 	narvik_delete_all_expired_sessions => q{SELECT narvik_delete_all_expired_sessions()},
 	narvik_update_session_data => q{SELECT narvik_update_session_data(narvik_session_id('live'), '{"a": 1, "big": null}')},
@@ -86,6 +88,8 @@ my %calls = (
 	narvik_read_cookie => q{SELECT narvik_read_cookie('a=b; narvik_session=x')},
 	narvik_current_user_id => q{SELECT narvik_current_user_id()},
 	narvik_current_session_id => q{SELECT narvik_current_session_id()},
+	narvik_current_data => q{SELECT narvik_authenticate('live'), narvik_current_data()},
+	narvik_is_fresh => q{SELECT narvik_is_fresh('1 hour')},
 	narvik_stats => q{SELECT * FROM narvik_stats()},
 	narvik_reset_stats => q{SELECT narvik_reset_stats()});
 

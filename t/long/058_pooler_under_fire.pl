@@ -22,7 +22,10 @@ my $pgbouncer = (grep { -x } map { "$_/pgbouncer" } split(/:/, $ENV{PATH}), '/us
 
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
-$node->append_conf('postgresql.conf', "shared_preload_libraries = 'narvik'\nnarvik.events = on\nnarvik.activity_interval = 1s\nlog_min_messages = error\nlog_min_error_statement = panic");
+$node->append_conf(
+	'postgresql.conf',
+	"shared_preload_libraries = 'narvik'\nnarvik.events = on\nnarvik.activity_interval = 1s\nlog_min_messages = error\nlog_min_error_statement = panic"
+);
 $node->start;
 $node->safe_psql(
 	'postgres', q{

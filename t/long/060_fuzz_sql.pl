@@ -37,22 +37,24 @@ my @locking = (@gated, qw(40001 40P01 55P03));
 my @writing = (@locking, '25006');
 
 my %allowed = (
-	narvik_create_session => [ @writing, qw(22004 22023 23503) ],
+	narvik_create_session => [ @writing, qw(22004 22023 23503 53400) ],
 	# Neither token, lock nor concurrency is an error here.
 	narvik_validate_session => [ @gated, '40001' ],
 	narvik_authenticate => [ @gated, '40001' ],
 	narvik_authenticate_cookie => [ @gated, '40001', '22023' ],
 	narvik_create_guest_session => [ @writing, qw(22004 22023) ],
-	narvik_promote_session => [ @writing, qw(22004 22023 23503) ],
-	narvik_put_session => [ @writing, qw(22004 22023 23503) ],
+	narvik_promote_session => [ @writing, qw(22004 22023 23503 53400) ],
+	narvik_put_session => [ @writing, qw(22004 22023 23503 53400) ],
 	narvik_change_session_id => [ @writing, qw(22004 22023 23505) ],
-	narvik_invalidate_session => \@writing,
+	narvik_invalidate_session => [ @writing, '22023' ],
 	narvik_rotate_session => \@writing,
+	narvik_reauthenticate_session => [ @writing, qw(22004 22023) ],
+	narvik_fetch_events_for_user => [ @gated, qw(22004 22023 40001) ],
 	narvik_fetch_sessions_for_user => [ @gated, qw(22004 22023 40001) ],
 	narvik_delete_sessions_for_user => [ @writing, qw(22004 22023) ],
 	narvik_delete_all_expired_sessions => \@writing,
 	narvik_update_session_data => [ @writing, qw(22004 22023) ],
-	narvik_save_session => [ @writing, qw(22004 22023 23503 23505) ],
+	narvik_save_session => [ @writing, qw(22004 22023 23503 23505 53400) ],
 	narvik_fetch_session => [ @gated, '40001' ],
 	narvik_update_session_expiry => [ @writing, qw(22004 22023) ],
 	narvik_delete_session => \@writing,
@@ -64,6 +66,8 @@ my %allowed = (
 	narvik_read_cookie => \@always,
 	narvik_current_user_id => \@always,
 	narvik_current_session_id => \@always,
+	narvik_current_data => \@always,
+	narvik_is_fresh => [ @always, '22023' ],
 	narvik_link_users => [ @writing, qw(22004 42P01 42809 42P16 42703 42830 0A000 55006 23503) ],
 	narvik_unlink_users => [ @writing, qw(55000 55006) ],
 	# That triggers are not to be called PostgreSQL says in most places itself.
@@ -151,6 +155,7 @@ my %value = (
 			q{(SELECT jsonb_object_agg(i, NULLIF(i % 2, 0)) FROM generate_series(1, 2000) AS i)},
 			"jsonb_build_object(" . any_text() . ", " . any_text() . ")");
 	},
+	bigint => sub { one_of('NULL::bigint', '0', '1', '-1', '9223372036854775807', '(-9223372036854775807)') },
 	integer => sub { one_of('NULL::integer', '0', '1', '-1', '2147483647', '(-2147483648)') },
 	interval => sub {
 		one_of(
@@ -271,6 +276,14 @@ sub set
 		session_expires_in => [ qw(1 30d 2147483647 0 -1 x), '1 day' ],
 		guest_expires_in => [qw(1 1d 0)],
 		session_max_age => [qw(0 1 1h 2147483647 -1)],
+		max_sessions_action => [qw(evict refuse x)],
+		activity_interval => [qw(0 1 5min 2147483647 -1)],
+		rotation_grace => [qw(0 1 1h 2h -1)],
+		detect_reuse => [qw(on off x)],
+		events => [qw(on off x)],
+		event_claims => [ '', 'a', 'a, "b "', '1', 'a,,b', '"', "\x{e9}" ],
+		events_retention => [qw(0 1 90d -1)],
+		notify => [qw(on off x)],
 		max_sessions_per_user => [qw(0 1 3 2147483647 -1)],
 		cookie_name => [ qw(a __Host-x __Secure-y narvik_session), '', 'a b', 'x' x 5000, "\x{e9}" ],
 		cookie_domain => [ qw(example.com .x a..b), '' ],

@@ -43,7 +43,7 @@ my @loops = (
 	[   'reading', $reads,
 		qq{PERFORM FROM narvik_validate_session($token);
 		   PERFORM FROM narvik_validate_session('nobody');
-		   PERFORM narvik_authenticate($token), narvik_current_user_id(), narvik_current_session_id();
+		   PERFORM narvik_authenticate($token), narvik_current_user_id(), narvik_current_session_id(), narvik_current_data(), narvik_is_fresh('1 hour');
 		   PERFORM FROM narvik_fetch_session($id)} ],
 	[   'requests', $reads,
 		qq{PERFORM FROM narvik_authenticate_cookie('a=b; narvik_session=' || $token);
@@ -70,6 +70,11 @@ my @loops = (
 		   PERFORM narvik_delete_sessions_for_user('w' || turn)} ],
 	[   'rotating', $writes, q{SELECT token INTO STRICT kept FROM narvik_rotate_session(kept)},
 		q{kept text := (narvik_create_session('u')).token} ],
+	[   'events', $writes,
+		q{SELECT token INTO STRICT kept FROM narvik_reauthenticate_session(kept);
+		  PERFORM FROM narvik_fetch_events_for_user('u');
+		  PERFORM narvik_invalidate_session((narvik_create_session('v' || turn)).id)},
+		q{kept text := (narvik_create_session('u')).token}, q{SET narvik.events = on; SET narvik.event_claims = 'a'; SET narvik.detect_reuse = on} ],
 	[   'expired when seen', $writes,
 		qq{PERFORM narvik_save_session($new_id, 'v' || turn, now() - interval '1 day');
 		   PERFORM FROM narvik_validate_session('') UNION ALL SELECT FROM narvik_fetch_session($new_id);

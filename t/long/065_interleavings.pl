@@ -63,7 +63,7 @@ my @plants = (
 		operations => 'log_in_again,delete_for_user',
 		violation => 'in no order: delete_for_user, log_in_again',
 		sql => q{
-			CREATE OR REPLACE FUNCTION narvik_delete_sessions_for_user(user_id text, except_session_id text DEFAULT NULL)
+			CREATE OR REPLACE FUNCTION narvik_delete_sessions_for_user(user_id text, except_session_id text DEFAULT NULL, reason text DEFAULT NULL)
 			RETURNS bigint LANGUAGE plpgsql AS $$
 			DECLARE
 				ids bytea[] := ARRAY(SELECT id FROM narvik_sessions AS s WHERE s.user_id = $1);

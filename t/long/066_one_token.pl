@@ -349,7 +349,7 @@ my @plants = (
 	{   what => 'a log-out that deletes the sessions that it saw when it began',
 		violation => qr/^valid after its end/m,
 		sql => q{
-			CREATE OR REPLACE FUNCTION narvik_delete_sessions_for_user(user_id text, except_session_id text DEFAULT NULL)
+			CREATE OR REPLACE FUNCTION narvik_delete_sessions_for_user(user_id text, except_session_id text DEFAULT NULL, reason text DEFAULT NULL)
 			RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER AS $$
 			DECLARE
 				ids bytea[] := ARRAY(SELECT id FROM narvik_sessions AS s WHERE s.user_id = $1 AND encode(id, 'hex') IS DISTINCT FROM $2);
@@ -363,7 +363,7 @@ my @plants = (
 	{   what => 'an invalidation that does not wait',
 		violation => qr/^valid after its end/m,
 		sql => q{
-			CREATE OR REPLACE FUNCTION narvik_invalidate_session(session_id text) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER AS $$
+			CREATE OR REPLACE FUNCTION narvik_invalidate_session(session_id text, reason text DEFAULT NULL) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER AS $$
 			BEGIN
 				DELETE FROM narvik_sessions WHERE ctid IN (
 					SELECT ctid FROM narvik_sessions WHERE id = decode(session_id, 'hex') FOR UPDATE SKIP LOCKED);
