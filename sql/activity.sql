@@ -44,7 +44,9 @@ SELECT token AS guest FROM narvik_create_guest_session() \gset
 UPDATE narvik_sessions SET created_at = now() - interval '1 hour';
 SELECT active_at > now() - interval '1 second' AS now, extended FROM narvik_validate_session(:'token');
 SELECT active_at > now() - interval '1 second' AS now, extended FROM narvik_validate_session(:'guest');
+\set VERBOSITY sqlstate
 SET narvik.activity_interval = -1;
+\set VERBOSITY default
 RESET narvik.activity_interval;
 DELETE FROM narvik_sessions;
 

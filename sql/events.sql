@@ -128,7 +128,9 @@ SELECT narvik_invalidate_session('x', repeat('x', 65));
 SELECT narvik_delete_sessions_for_user('ivan', NULL, repeat('é', 33));
 SET narvik.event_claims = 'a,,b';
 SET narvik.event_claims = '"a';
+\set VERBOSITY sqlstate
 SET narvik.events_retention = -1;
+\set VERBOSITY default
 
 -- if an event cannot be written, what it tells does not happen
 CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no room for %', NEW.kind; END $$;

@@ -108,7 +108,9 @@ BEGIN
 	END LOOP;
 END $$;
 SELECT cardinality(replaced_ids), cardinality(replaced_at), array_lower(replaced_ids, 1) FROM narvik_sessions WHERE user_id = 'hana';
+\set VERBOSITY sqlstate
 SET narvik.rotation_grace = '2h';
+\set VERBOSITY default
 RESET narvik.rotation_grace;
 RESET narvik.detect_reuse;
 RESET narvik.events;

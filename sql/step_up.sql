@@ -110,7 +110,7 @@ BEGIN;
 SELECT count(*) FROM payments;
 SELECT narvik_authenticate(:'token');
 SELECT count(*), min(tenant), max(tenant) FROM payments;
-SELECT count(*) FROM pg_temp.plan() AS line WHERE line LIKE '%InitPlan%';
+SELECT count(*) FROM pg_temp.plan() AS line WHERE line ~ '^ *InitPlan';
 COMMIT;
 RESET ROLE;
 UPDATE narvik_sessions SET authenticated_at = now() - interval '11 minutes' WHERE user_id = 'erin';
