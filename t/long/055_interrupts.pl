@@ -111,7 +111,7 @@ my %calls = (
 
 is( $node->safe_psql(
 		'postgres', q{
-		SELECT string_agg(proname, ' ' ORDER BY proname COLLATE "C") FROM pg_proc
+		SELECT string_agg(DISTINCT proname::text COLLATE "C", ' ' ORDER BY proname::text COLLATE "C") FROM pg_proc
 		JOIN pg_depend AS d ON d.objid = pg_proc.oid AND d.classid = 'pg_proc'::regclass AND d.deptype = 'e'
 		JOIN pg_extension AS e ON e.oid = d.refobjid AND extname = 'narvik'}),
 	join(' ', sort grep { !/#/ } keys %calls),
