@@ -166,7 +166,7 @@ is( $node->safe_psql(
 		connstr => $node->connstr('taken') . ' user=installer'),
 	't|USAGE',
 	'taken: the row type of any table stays open');
-my $taken = "$monitors\ntype narvik_sessions|PUBLIC|USAGE\ntype narvik_stats|PUBLIC|USAGE";
+my $taken = "$monitors\ntype narvik_events|PUBLIC|USAGE\ntype narvik_sessions|PUBLIC|USAGE\ntype narvik_stats|PUBLIC|USAGE";
 is(rights_of('taken', 'true'), $taken, 'taken: nobody has any right');
 $node->safe_psql(
 	'taken', q{
