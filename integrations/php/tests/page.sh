@@ -6,6 +6,7 @@ set -euo pipefail
 folder=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 jars=$(mktemp -d)
 log=$jars/server.log
+: >"$log"
 
 # The server's workers do not end with it, so they get a process group of their own.
 set -m

@@ -6,6 +6,7 @@ folder=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 jars=$(mktemp -d)
 cd "$jars"
 
+: >server.log
 rackup -s webrick -o 127.0.0.1 -p 0 -E production "$folder/page.ru" >server.log 2>&1 &
 server=$!
 trap 'kill "$server"; wait "$server" || true; rm -rf "$jars"' EXIT
