@@ -39,7 +39,10 @@ SET narvik.cookie_domain = '.example.com';
 \echo :LAST_ERROR_SQLSTATE
 SET narvik.cookie_path = 'app';
 \echo :LAST_ERROR_SQLSTATE
+-- Minor versions of PostgreSQL differ in the message.
+\set VERBOSITY sqlstate
 SET narvik.cookie_expires_in = -2;
+\set VERBOSITY default
 \echo :LAST_ERROR_SQLSTATE
 SET narvik.cookie_same_site = 'loose';
 \echo :LAST_ERROR_SQLSTATE
