@@ -232,6 +232,15 @@ rename_session(void *arg)
 	renaming->done = set_id(&renaming->session, renaming->new_id);
 }
 
+/* Whoever had the id may have another one by now.  Triggers can raise the same error. */
+static bool
+is_taken_id(const ErrorData *error)
+{
+	return error->sqlerrcode == ERRCODE_EXCLUSION_VIOLATION &&
+		error->constraint_name != NULL &&
+		strcmp(error->constraint_name, "narvik_sessions_id_excl") == 0;
+}
+
 /*
  * Give a live session an id that the client chose, which may be taken, or about
  * to be: then whoever is doing so is waited for.
@@ -259,8 +268,7 @@ narvik_store_change_id(const unsigned char *old_id, const unsigned char *new_id,
 	error = narvik_attempt(rename_session, &renaming);
 	if (error == NULL)
 		return renaming.done ? NARVIK_ID_CHANGED : NARVIK_ID_NO_SESSION;
-	if (error->sqlerrcode != ERRCODE_EXCLUSION_VIOLATION ||
-		!narvik_store_has_live(new_id, now))
+	if (!is_taken_id(error))
 		ReThrowError(error);
 	FreeErrorData(error);
 	return NARVIK_ID_TAKEN;
