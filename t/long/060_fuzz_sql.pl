@@ -136,7 +136,11 @@ sub number { return one_of('', '-') . int(exp(rand(30))); }
 
 my %value = (
 	text => \&text,
-	bytea => sub { one_of('NULL::bytea', q{'\\x'::bytea}, q{'\\x00ff'::bytea}, "convert_to('narvik_session=" . token() . "', 'UTF8')", q{repeat('a=b; ', 100000)::bytea}) },
+	bytea => sub {
+		one_of(
+			'NULL::bytea', q{'\\x'::bytea}, q{'\\x00ff'::bytea}, "convert_to('narvik_session=" . token() . "', 'UTF8')",
+			q{repeat('a=b; ', 100000)::bytea});
+	},
 	boolean => sub { one_of('NULL::boolean', 'true', 'false') },
 	jsonb => sub {
 		one_of(

@@ -64,7 +64,8 @@ my @loops = (
 		q{SELECT token INTO STRICT kept FROM narvik_reauthenticate_session(kept);
 		  PERFORM FROM narvik_fetch_events_for_user('u');
 		  PERFORM narvik_invalidate_session((narvik_create_session('v' || turn)).id)},
-		q{kept text := (narvik_create_session('u')).token}, q{SET narvik.events = on; SET narvik.event_claims = 'a'; SET narvik.detect_reuse = on} ],
+		q{kept text := (narvik_create_session('u')).token},
+		q{SET narvik.events = on; SET narvik.event_claims = 'a'; SET narvik.detect_reuse = on} ],
 	[   'expired when seen', $writes,
 		qq{PERFORM narvik_save_session($new_id, 'v' || turn, now() - interval '1 day');
 		   PERFORM FROM narvik_validate_session('') UNION ALL SELECT FROM narvik_fetch_session($new_id);
