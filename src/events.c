@@ -353,11 +353,11 @@ narvik_run_ending(NarvikStatement *deletion, Datum *values, const char *nulls,
 	if (!events && !announce)
 		return narvik_run_count(deletion, values, nulls, how);
 
-	for (int i = 0; i < NARVIK_MAX_PARAMS; i++)
-	{
-		all_nulls[i] = i < deletion->nparams && nulls != NULL ? nulls[i] : ' ';
-		all_values[i] = i < deletion->nparams ? values[i] : (Datum) 0;
-	}
+	memset(all_nulls, ' ', sizeof(all_nulls));
+	memset(all_values, 0, sizeof(all_values));
+	memcpy(all_values, values, deletion->nparams * sizeof(Datum));
+	if (nulls != NULL)
+		memcpy(all_nulls, nulls, deletion->nparams);
 	if (events)
 	{
 		all_values[deletion->nparams] = TimestampTzGetDatum(narvik_now());
