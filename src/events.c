@@ -354,9 +354,10 @@ narvik_run_ending(NarvikStatement *deletion, Datum *values, const char *nulls,
 		return narvik_run_count(deletion, values, nulls, how);
 
 	memset(all_nulls, ' ', sizeof(all_nulls));
+	memset(all_values, 0, sizeof(all_values));
+	memcpy(all_values, values, deletion->nparams * sizeof(Datum));
 	if (nulls != NULL)
 		memcpy(all_nulls, nulls, deletion->nparams);
-	memcpy(all_values, values, deletion->nparams * sizeof(Datum));
 	if (events)
 	{
 		all_values[deletion->nparams] = TimestampTzGetDatum(narvik_now());
