@@ -72,7 +72,7 @@ $reader->quit;
 
 # ---- REINDEX CONCURRENTLY ------------------------------------------------------
 
-my $others = 'narvik_sessions_pkey narvik_sessions_purge_hour_idx narvik_sessions_user_id_idx';
+my $others = 'narvik_sessions_pkey narvik_sessions_purge_hour_idx narvik_sessions_replaced_ids_idx narvik_sessions_user_id_idx';
 my $before = index_files($node);
 my ($rc, $out, $err) = $node->psql('postgres', 'REINDEX TABLE CONCURRENTLY narvik_sessions');
 is($rc, 0, 'REINDEX TABLE CONCURRENTLY works');
