@@ -34,6 +34,8 @@ foreach my $db ('own_schema', 'partitioned')
 	is($node->safe_psql($db, $linked), '"App Users"|Id|t', "$db: the link is whole");
 	my $triggers = triggers_of($node, $db);
 	my $grants = grants_of($node, $db);
+	$node->safe_psql($db, q{SET narvik.events = on; SELECT narvik_invalidate_session(id) FROM narvik_create_guest_session()});
+	my $events = 'SELECT seq, kind, reason FROM narvik_events ORDER BY seq';
 	my $sessions = 'SELECT id, user_id FROM narvik_sessions ORDER BY id';
 	$node->safe_psql('postgres', "ALTER DATABASE $db OWNER TO dba");
 	$node->safe_psql(
@@ -50,15 +52,15 @@ foreach my $db ('own_schema', 'partitioned')
 		[ @dump, '-f', "$dir/none" ], qr/permission denied for (schema|sequence|table)|may lack SELECT privilege on the sequence/,
 		"$db: the database's owner cannot dump the sessions");
 	$node->command_ok(
-		[ @dump, '--exclude-table-data=auth.narvik_sessions*', '-f', "$dir/without" ],
+		[ @dump, '--exclude-table-data=auth.narvik_*', '-f', "$dir/without" ],
 		"$db: but all the rest");
 	$node->command_ok([ 'pg_dump', as_role('reader', $db), '-f', "$dir/reader" ], "$db: pg_read_all_data dumps all");
-	$node->safe_psql($db, 'GRANT USAGE ON SCHEMA auth TO dba; GRANT SELECT ON narvik_sessions TO dba');
+	$node->safe_psql($db, 'GRANT USAGE ON SCHEMA auth TO dba; GRANT SELECT ON narvik_sessions, narvik_events TO dba');
 	$node->command_fails_like(
 		[ @dump, '-f', "$dir/none" ], qr/permission denied for sequence|may lack SELECT privilege on the sequence/,
-		"$db: the table alone is not enough");
-	$node->safe_psql($db, 'GRANT SELECT ON narvik_sessions_seq_seq TO dba');
-	$node->command_ok([ @dump, '-Fc', '-f', "$dir/custom" ], "$db: with SELECT on table and sequence the owner can");
+		"$db: the tables alone are not enough");
+	$node->safe_psql($db, 'GRANT SELECT ON narvik_sessions_seq_seq, narvik_events_seq_seq TO dba');
+	$node->command_ok([ @dump, '-Fc', '-f', "$dir/custom" ], "$db: with SELECT on tables and sequences the owner can");
 
 	# ---- restore --------------------------------------------------------------
 
@@ -100,13 +102,14 @@ foreach my $db ('own_schema', 'partitioned')
 	# Somebody did.
 	my $prepared = "${db}_prepared";
 	$restore->(
-		$prepared, 'GRANT USAGE ON SCHEMA auth TO dba; GRANT INSERT ON narvik_sessions TO dba;
-		GRANT UPDATE ON narvik_sessions_seq_seq TO dba; GRANT EXECUTE ON FUNCTION narvik_users_changed() TO dba');
+		$prepared, 'GRANT USAGE ON SCHEMA auth TO dba; GRANT INSERT ON narvik_sessions, narvik_events TO dba;
+		GRANT UPDATE ON narvik_sessions_seq_seq, narvik_events_seq_seq TO dba; GRANT EXECUTE ON FUNCTION narvik_users_changed() TO dba');
 	is($node->safe_psql($prepared, $linked), '"App Users"|Id|t', "$prepared: the link is whole");
 	is($node->safe_psql($prepared, $sessions), $node->safe_psql($db, $sessions), "$prepared: the sessions are there");
+	is($node->safe_psql($prepared, $events), "1|created|\n2|ended|logout", "$prepared: the events, too");
 	$node->safe_psql(
 		$prepared, q{
-		REVOKE ALL ON narvik_sessions, narvik_sessions_seq_seq FROM dba;
+		REVOKE ALL ON narvik_sessions, narvik_sessions_seq_seq, narvik_events, narvik_events_seq_seq FROM dba;
 		REVOKE ALL ON FUNCTION narvik_users_changed() FROM dba;
 		SELECT narvik_grant('app'), narvik_grant('"Odd ""App"""'), narvik_grant('former');
 		SELECT narvik_revoke('former')});
