@@ -65,7 +65,8 @@ export async function inSession(somebody, sql, ...values) {
 	await client.connect();
 	try {
 		await client.query('BEGIN');
-		await client.query('SELECT narvik_authenticate($1)', [(await somebody.cookie()).value]);
+		const { name, value } = await somebody.cookie();
+		await client.query('SELECT FROM narvik_authenticate_cookie($1::text)', [`${name}=${value}`]);
 		await client.query(sql, values);
 		await client.query('COMMIT');
 	} finally {
