@@ -197,18 +197,18 @@ narvik_store_become_purger(void)
 /* ---- rows --------------------------------------------------------------- */
 
 /*
- * Wait for a row, and lock its newest version, whose TID replaces the given
- * one.  TM_Deleted if there is none any more.
+ * Wait for a row, and lock it.  With TUPLE_LOCK_FLAG_FIND_LAST_VERSION its newest
+ * version, whose TID replaces the given one, or TM_Deleted if there is none any
+ * more; without, TM_Updated if there is a newer one.
  */
 static TM_Result
-lock_row(Relation rel, ItemPointer tid, LockTupleMode mode, TupleTableSlot *slot)
+lock_row(Relation rel, ItemPointer tid, LockTupleMode mode, uint8 flags,
+		 TupleTableSlot *slot)
 {
 	TM_FailureData failure;
 	TM_Result	result = table_tuple_lock(rel, tid, GetActiveSnapshot(), slot,
 										  GetCurrentCommandId(false), mode,
-										  LockWaitBlock,
-										  TUPLE_LOCK_FLAG_FIND_LAST_VERSION,
-										  &failure);
+										  LockWaitBlock, flags, &failure);
 
 	if (result == TM_Ok)
 		*tid = slot->tts_tid;
@@ -220,7 +220,9 @@ lock_row(Relation rel, ItemPointer tid, LockTupleMode mode, TupleTableSlot *slot
  * is none, and then it is not this transaction's identity any longer either.
  *
  * Somebody who was waited for may have deleted it and saved another one under
- * its id, or given it another id: then it is looked for again.
+ * its id, or given it another id: then it is looked for again.  A newer version is
+ * not followed, or the lock on a row that has another id by now would stay, and
+ * two that change ids could wait for each other.
  */
 bool
 narvik_lock_session(const unsigned char *id, LockTupleMode mode, NarvikDataPart data,
@@ -238,7 +240,7 @@ narvik_lock_session(const unsigned char *id, LockTupleMode mode, NarvikDataPart 
 		(void) narvik_lock_users_of_change(id, NULL);
 		if (!narvik_store_find(id, NARVIK_LATEST, false, session))
 			break;
-		result = lock_row(rel, &session->tid, mode, slot);
+		result = lock_row(rel, &session->tid, mode, 0, slot);
 		/* Changed by the very command that called: not ours to change again. */
 		if (result == TM_SelfModified || result == TM_Invisible)
 			break;
@@ -290,7 +292,8 @@ lock_result(Relation rel, TupleTableSlot *slot, Look *look)
 	{
 		look->last_seq = DatumGetInt64(narvik_run_column(row, 1));
 		tids[n] = *(ItemPointer) DatumGetPointer(narvik_run_column(row, 2));
-		if (lock_row(rel, &tids[n], LockTupleExclusive, slot) == TM_Ok)
+		if (lock_row(rel, &tids[n], LockTupleExclusive,
+					 TUPLE_LOCK_FLAG_FIND_LAST_VERSION, slot) == TM_Ok)
 		{
 			datums[n] = PointerGetDatum(&tids[n]);
 			n++;
