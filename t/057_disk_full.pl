@@ -51,6 +51,8 @@ sub check
 # ---- one connection ---------------------------------------------------------
 
 my $dbh = SessionJournal::connect_to($connstr);
+# An event needs room: with it a log-out fails as well.
+$dbh->do('SET narvik.events = off');
 my $create = q{SELECT token, id FROM narvik_create_session('alice', '{"n": 0}')};
 my @sessions = map { $dbh->selectrow_hashref($create) } 1 .. 50;
 $dbh->do(

@@ -385,7 +385,8 @@ my @plants = (
 				DELETE FROM narvik_sessions WHERE id = s.id;
 				INSERT INTO narvik_sessions (id, user_id, created_at, expires_at, sliding, data, purge_hour)
 				VALUES (decode(narvik_session_id(token), 'hex'), s.user_id, s.created_at, s.expires_at, s.sliding, s.data, s.purge_hour);
-				RETURN QUERY SELECT token, narvik_session_id(token), s.user_id, s.created_at, s.expires_at, s.data, true, false;
+				RETURN QUERY SELECT token, narvik_session_id(token), s.user_id, s.created_at, s.expires_at,
+					s.authenticated_at, s.active_at, s.data, true, false;
 			END $$}
 	},
 	{   what => 'a change of data that reads first and writes then',
