@@ -19,6 +19,7 @@
 #include "utils/tuplestore.h"
 
 #include "call.h"
+#include "clock.h"
 #include "events.h"
 #include "token.h"
 
@@ -61,6 +62,27 @@ narvik_data_arg(FunctionCallInfo fcinfo, int argno)
 	data = PG_GETARG_JSONB_P(argno);
 	narvik_check_data(data);
 	return data;
+}
+
+/*
+ * What all new sessions have in common: of this user, or a guest's, with the data
+ * of an argument, and made now.  It expires at once as yet, and does not slide.
+ */
+void
+narvik_begin_session(FunctionCallInfo fcinfo, int data_argno, text *user_id,
+					 NarvikSession *session)
+{
+	NarvikTerms *terms = &session->terms;
+
+	session->user_id = user_id;
+	session->data = narvik_data_arg(fcinfo, data_argno);
+	session->stored_data = NULL;
+	session->active_at = DT_NOBEGIN;
+	memset(terms, 0, sizeof(*terms));
+	terms->guest = user_id == NULL;
+	terms->created_at = terms->expires_at = narvik_now();
+	terms->ends_at = DT_NOEND;
+	session->authenticated_at = terms->guest ? DT_NOBEGIN : terms->created_at;
 }
 
 TimestampTz

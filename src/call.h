@@ -15,6 +15,8 @@
 
 extern text *narvik_user_id_arg(FunctionCallInfo fcinfo, int argno);
 extern Jsonb *narvik_data_arg(FunctionCallInfo fcinfo, int argno);
+extern void narvik_begin_session(FunctionCallInfo fcinfo, int data_argno,
+								 text *user_id, NarvikSession *session);
 extern TimestampTz narvik_expires_at_arg(FunctionCallInfo fcinfo, int argno);
 extern bool narvik_lifetime_arg(FunctionCallInfo fcinfo, int argno,
 								TimestampTz from, Interval *lifetime);

@@ -46,19 +46,9 @@ static void
 begin_session(FunctionCallInfo fcinfo, text *user_id, NarvikSession *session)
 {
 	NarvikTerms *terms = &session->terms;
-	TimestampTz now = narvik_now();
 
-	session->user_id = user_id;
-	session->data = narvik_data_arg(fcinfo, 3);
-	session->authenticated_at = user_id == NULL ? DT_NOBEGIN : now;
-	session->active_at = DT_NOBEGIN;
-	*terms = (NarvikTerms)
-	{
-		.guest = user_id == NULL,
-			.created_at = now,
-			.expires_at = narvik_expires_at_arg(fcinfo, 2),
-			.ends_at = DT_NOEND
-	};
+	narvik_begin_session(fcinfo, 3, user_id, session);
+	terms->expires_at = narvik_expires_at_arg(fcinfo, 2);
 	terms->expires_at = narvik_expires_at(terms);
 }
 

@@ -201,14 +201,13 @@ cookie_from_settings(int64 max_age)
 }
 
 /*
- * The argument expires_in as seconds, a fraction rounded up: a cookie must not
+ * How long it is until then, a fraction of a second rounded up: a cookie must not
  * be gone while its session lives.
  */
 static int64
-seconds_from_now(const Interval *expires_in)
+seconds_until(TimestampTz expires_at)
 {
-	TimestampTz now = GetCurrentStatementStartTimestamp();
-	int64		usecs = narvik_expiry_after(now, expires_in) - now;
+	int64		usecs = expires_at - GetCurrentStatementStartTimestamp();
 
 	return usecs / USECS_PER_SEC + (usecs % USECS_PER_SEC > 0);
 }
@@ -232,7 +231,7 @@ choose_max_age(const Interval *expires_in)
 	if (expires_in ? is_zero(expires_in) : cookie_expires_in == UNTIL_CLOSED)
 		return NARVIK_COOKIE_NO_MAX_AGE;
 	if (expires_in)
-		max_age = seconds_from_now(expires_in);
+		max_age = seconds_until(narvik_expiry_after(GetCurrentStatementStartTimestamp(), expires_in));
 	else if (cookie_expires_in != AS_LONG_AS_SESSION)
 		max_age = cookie_expires_in;
 	else
@@ -290,19 +289,10 @@ print_cookie(const NarvikCookie *cookie, const char *value, size_t value_len)
 text *
 narvik_session_cookie(const char *token, size_t len, TimestampTz expires_at)
 {
-	int64		max_age;
-	NarvikCookie cookie;
+	NarvikCookie cookie = cookie_from_settings(cookie_expires_in == AS_LONG_AS_SESSION ?
+											   Min(seconds_until(expires_at), NARVIK_COOKIE_MAX_AGE) :
+											   choose_max_age(NULL));
 
-	if (cookie_expires_in == AS_LONG_AS_SESSION)
-	{
-		int64		usecs = expires_at - GetCurrentStatementStartTimestamp();
-
-		max_age = Min(usecs / USECS_PER_SEC + (usecs % USECS_PER_SEC > 0),
-					  NARVIK_COOKIE_MAX_AGE);
-	}
-	else
-		max_age = choose_max_age(NULL);
-	cookie = cookie_from_settings(max_age);
 	if (!check_settings_go_together(&cookie, WARNING))
 		return NULL;
 	return print_cookie(&cookie, token, len);

@@ -29,16 +29,10 @@ begin_session(FunctionCallInfo fcinfo, int data_argno, text *user_id,
 {
 	NarvikTerms *terms = &session->terms;
 
-	session->user_id = user_id;
-	session->data = narvik_data_arg(fcinfo, data_argno);
-	session->active_at = DT_NOBEGIN;
-	terms->guest = user_id == NULL;
-	terms->created_at = narvik_now();
-	terms->ends_at = DT_NOEND;
+	narvik_begin_session(fcinfo, data_argno, user_id, session);
 	terms->sliding = true;
 	terms->has_lifetime = narvik_lifetime_arg(fcinfo, data_argno + 1, terms->created_at,
 											  &terms->lifetime);
-	session->authenticated_at = terms->guest ? DT_NOBEGIN : terms->created_at;
 }
 
 /*

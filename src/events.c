@@ -28,6 +28,7 @@
 #include "encoding.h"
 #include "events.h"
 #include "relation.h"
+#include "token.h"
 
 #define CHANNEL	"narvik"
 
@@ -156,7 +157,9 @@ claims_of(const char *data, int claims)
 static void
 set_text(NarvikStatement *statement, const char *text)
 {
-	if (statement->text !=NULL && strcmp(statement->text, text) == 0)
+	const char *known_text = statement->text;
+
+	if (known_text != NULL && strcmp(known_text, text) == 0)
 		return;
 	statement->text = MemoryContextStrdup(TopMemoryContext, text);
 	statement->plan = NULL;
@@ -173,16 +176,12 @@ insert_event(const char *kind, const char *reason, const unsigned char *session_
 	};
 	Datum		values[7];
 	char		nulls[] = "       ";
-	bytea	   *id;
 
 	if (!events)
 		return;
 	set_text(&insert, psprintf("INSERT INTO %s (at, kind, reason, session_id, user_id, detail)"
 							   " VALUES ($1, $2, $3, $4, $5, %s)",
 							   events_table(), claims_of("$6", 7)));
-	id = palloc(VARHDRSZ + NARVIK_ID_BYTES);
-	SET_VARSIZE(id, VARHDRSZ + NARVIK_ID_BYTES);
-	memcpy(VARDATA(id), session_id, NARVIK_ID_BYTES);
 	values[0] = TimestampTzGetDatum(narvik_now());
 	values[1] = CStringGetTextDatum(kind);
 	values[2] = (Datum) 0;
@@ -190,7 +189,7 @@ insert_event(const char *kind, const char *reason, const unsigned char *session_
 		values[2] = CStringGetTextDatum(reason);
 	else
 		nulls[2] = 'n';
-	values[3] = PointerGetDatum(id);
+	values[3] = narvik_id_datum(session_id);
 	values[4] = PointerGetDatum(user_id);
 	if (user_id == NULL)
 		nulls[4] = 'n';

@@ -203,10 +203,7 @@ is_somebody(void)
 static bool
 is_user(const text *user_id)
 {
-	return is_somebody() && top->user_id != NULL &&
-		VARSIZE_ANY_EXHDR(user_id) == VARSIZE_ANY_EXHDR(top->user_id) &&
-		memcmp(VARDATA_ANY(user_id), VARDATA_ANY(top->user_id),
-			   VARSIZE_ANY_EXHDR(user_id)) == 0;
+	return is_somebody() && narvik_is_same_user_id(user_id, top->user_id);
 }
 
 static bool

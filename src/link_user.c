@@ -28,6 +28,7 @@
 #include "utils/typcache.h"
 
 #include "link.h"
+#include "policy.h"
 #include "relation.h"
 #include "sql.h"
 
@@ -140,13 +141,6 @@ single_value(Oid type)
 	return value;
 }
 
-static bool
-is_same_text(const text *a, const text *b)
-{
-	return VARSIZE_ANY_EXHDR(a) == VARSIZE_ANY_EXHDR(b) &&
-		memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;
-}
-
 /*
  * Whether there is a user with this key that prints as the user id: a user
  * with the id 7 is not found as '007', or their sessions would not be found
@@ -168,7 +162,7 @@ lock_user(const NarvikLink *link, Relation users, const text *user_id)
 		if (SPI_execute_plan(plan_to_lock_user(link, users), &key, NULL, false, 1) != SPI_OK_SELECT)
 			elog(ERROR, "could not look up a user");
 		found = SPI_processed > 0 &&
-			is_same_text(narvik_print_key(link, single_value(link->key_type)), user_id);
+			narvik_is_same_user_id(narvik_print_key(link, single_value(link->key_type)), user_id);
 		if (SPI_finish() != SPI_OK_FINISH)
 			elog(ERROR, "SPI_finish failed");
 	}

@@ -385,6 +385,16 @@ narvik_purge_hour(TimestampTz expires_at)
 
 /* ---- what may become a session ------------------------------------------ */
 
+/* NULL, which is nobody, is the same as NULL. */
+bool
+narvik_is_same_user_id(const text *a, const text *b)
+{
+	if (a == NULL || b == NULL)
+		return a == b;
+	return VARSIZE_ANY_EXHDR(a) == VARSIZE_ANY_EXHDR(b) &&
+		memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;
+}
+
 void
 narvik_check_user_id(const text *user_id)
 {

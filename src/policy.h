@@ -53,6 +53,7 @@ extern bool narvik_get_max_age(Interval *max_age);
 extern TimestampTz narvik_oldest_allowed(TimestampTz now);
 extern int32 narvik_purge_hour(TimestampTz expires_at);
 
+extern bool narvik_is_same_user_id(const text *a, const text *b);
 extern void narvik_check_user_id(const text *user_id);
 extern void narvik_check_data(Jsonb *data);
 extern void narvik_check_expires_at(TimestampTz expires_at);

@@ -19,6 +19,7 @@
 #include "store.h"
 #include "store_lock.h"
 #include "store_run.h"
+#include "token.h"
 
 /*
  * How often to insert a session under an id that nobody has: others may come and
@@ -105,6 +106,8 @@ session_values(const NarvikSession *session, Datum *values, char *nulls)
 static void
 refuse_if_any(Datum *values)
 {
+	/* The first one is for what deletes them. */
+	values[0] = PointerGetDatum(construct_empty_array(TIDOID));
 	if (narvik_run_count(&find_oldest_of_user, values, NULL, NARVIK_NEWEST_STATE) == 0)
 		return;
 	narvik_count(NARVIK_LIMITED, 1);
@@ -122,7 +125,7 @@ refuse_if_any(Datum *values)
 static void
 make_room(const NarvikSession *newcomer, TimestampTz now)
 {
-	Datum		values[6] = {PointerGetDatum(construct_empty_array(TIDOID))};
+	Datum		values[6] = {(Datum) 0};
 	int64		evicted;
 
 	if (narvik_max_sessions_per_user == 0 || newcomer->user_id == NULL ||
@@ -298,7 +301,7 @@ note_change_of_user(const NarvikSession *old, const NarvikSession *session)
 static bool
 replace(const NarvikSession *old, NarvikSession *session, TimestampTz now)
 {
-	bool		same_user = narvik_is_same_user(old->user_id, session->user_id);
+	bool		same_user = narvik_is_same_user_id(old->user_id, session->user_id);
 
 	session->terms.created_at = old->terms.created_at;
 	session->terms.ends_at = old->terms.ends_at;

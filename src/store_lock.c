@@ -83,16 +83,7 @@ owner_of(const unsigned char *id)
 {
 	NarvikSession session;
 
-	return narvik_store_find(id, NARVIK_LATEST, false, &session) ? session.user_id : NULL;
-}
-
-bool
-narvik_is_same_user(const text *a, const text *b)
-{
-	if (a == NULL || b == NULL)
-		return a == b;
-	return VARSIZE_ANY_EXHDR(a) == VARSIZE_ANY_EXHDR(b) &&
-		memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;
+	return narvik_store_find(id, NARVIK_LATEST, NARVIK_NO_DATA, &session) ? session.user_id : NULL;
 }
 
 static int
@@ -134,7 +125,7 @@ narvik_lock_users_of_change(const unsigned char *id, const text *user_id)
 			else
 				(void) LockRelease(&tags[i], ExclusiveLock, false);
 		}
-		if (narvik_is_same_user(owner_of(id), owner))
+		if (narvik_is_same_user_id(owner_of(id), owner))
 			break;
 		narvik_unlock_users(&locks);
 	}
@@ -238,7 +229,7 @@ narvik_lock_session(const unsigned char *id, LockTupleMode mode, NarvikDataPart 
 
 		CHECK_FOR_INTERRUPTS();
 		(void) narvik_lock_users_of_change(id, NULL);
-		if (!narvik_store_find(id, NARVIK_LATEST, false, session))
+		if (!narvik_store_find(id, NARVIK_LATEST, NARVIK_NO_DATA, session))
 			break;
 		result = lock_row(rel, &session->tid, mode, 0, slot);
 		/* Changed by the very command that called: not ours to change again. */

@@ -23,17 +23,6 @@
 #define NARVIK_CHANGE(action, conditions) action " WHERE ctid = ANY ($1) AND " conditions
 #define NARVIK_FOUND .ncolumns = 2, .columns = {INT8OID, TIDOID}
 
-/* A session's id as a parameter. */
-static inline Datum
-narvik_id_datum(const unsigned char *id)
-{
-	bytea	   *result = (bytea *) palloc(VARHDRSZ + NARVIK_ID_BYTES);
-
-	SET_VARSIZE(result, VARHDRSZ + NARVIK_ID_BYTES);
-	memcpy(VARDATA(result), id, NARVIK_ID_BYTES);
-	return PointerGetDatum(result);
-}
-
 /* store_lock.c */
 
 /* Of users: those that the transaction has only since it took these. */
@@ -44,7 +33,6 @@ typedef struct NarvikUserLocks
 } NarvikUserLocks;
 
 extern void narvik_lock_user(const text *user_id);
-extern bool narvik_is_same_user(const text *a, const text *b);
 extern NarvikUserLocks narvik_lock_users_of_change(const unsigned char *id, const text *user_id);
 extern void narvik_unlock_users(NarvikUserLocks *locks);
 extern bool narvik_lock_user_if_free(const text *user_id);

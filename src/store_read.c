@@ -30,8 +30,8 @@
 
 #include "relation.h"
 #include "store.h"
-#include "store_lock.h"
 #include "store_run.h"
+#include "token.h"
 
 /*
  * The snapshot to look a session up with.  In READ COMMITTED the newest

@@ -21,6 +21,7 @@
 #include "store.h"
 #include "store_lock.h"
 #include "store_run.h"
+#include "token.h"
 
 static NarvikStatement update_expiry = {
 	.text = "UPDATE ONLY %s SET expires_at = $2, purge_hour = $3 WHERE ctid = $1",

@@ -171,6 +171,17 @@ narvik_id_text(const unsigned char *id)
 	return hex;
 }
 
+/* The same as it is stored, a bytea. */
+Datum
+narvik_id_datum(const unsigned char *id)
+{
+	bytea	   *result = (bytea *) palloc(VARHDRSZ + NARVIK_ID_BYTES);
+
+	SET_VARSIZE(result, VARHDRSZ + NARVIK_ID_BYTES);
+	memcpy(VARDATA(result), id, NARVIK_ID_BYTES);
+	return PointerGetDatum(result);
+}
+
 /*
  * narvik_generate_token() returns text
  *
