@@ -4,39 +4,27 @@
 use strict;
 use warnings;
 
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+
+use FakeClock;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my ($library) = glob '/usr/lib/*/faketime/libfaketime.so.1';
-die 'libfaketime is not installed' unless $library;
-my $folder = PostgreSQL::Test::Utils::tempdir();
-system_or_bail('gcc', '-shared', '-fPIC', '-o', "$folder/plain_select.so", 't/data/plain_select.c');
-
-# By renaming: a process that reads half a time ends.
-my $clock_file = "$folder/clock";
+my $fake = FakeClock->new;
 my $clock = 1_772_323_200;
 
 sub wait_seconds
 {
 	my ($seconds) = @_;
 	$clock += $seconds;
-	open my $file, '>', "$clock_file.new" or die "$clock_file.new: $!";
-	print $file "$clock\n";
-	close $file or die "$clock_file.new: $!";
-	rename "$clock_file.new", $clock_file or die "$clock_file: $!";
+	$fake->set($clock);
 	return;
 }
 
 wait_seconds(0);
-local %ENV = (
-	%ENV,
-	LD_PRELOAD => "$folder/plain_select.so $library",
-	FAKETIME_TIMESTAMP_FILE => $clock_file,
-	FAKETIME_NO_CACHE => 1,
-	FAKETIME_FMT => '%s',
-	FAKETIME_DONT_FAKE_MONOTONIC => 1,
-	TZ => 'UTC');
+local %ENV = (%ENV, $fake->environment);
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
 $node->append_conf('postgresql.conf', "shared_preload_libraries = 'narvik'\nnarvik.purge = off\nautovacuum = off");

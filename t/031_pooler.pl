@@ -4,17 +4,17 @@
 use strict;
 use warnings;
 
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+
+use Pooler;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 use IPC::Run;
-use Time::HiRes qw(usleep);
 
 my $clients = 8;
 my $transactions = 10_000;
-
-my $pgbouncer = (grep { -x } map { "$_/pgbouncer" } split(/:/, $ENV{PATH}), '/usr/sbin')[0]
-  or die "pgbouncer is not installed\n";
 
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
@@ -57,39 +57,8 @@ $node->safe_psql(
 
 # -- the pooler, on a socket of its own
 
-my $dir = PostgreSQL::Test::Utils::tempdir_short();
-my $port = PostgreSQL::Test::Cluster::get_free_port();
-append_to_file(
-	"$dir/pgbouncer.ini", "
-[databases]
-postgres = host=@{[$node->host]} port=@{[$node->port]} dbname=postgres user=app
-[pgbouncer]
-listen_addr =
-listen_port = $port
-unix_socket_dir = $dir
-auth_type = any
-pool_mode = transaction
-default_pool_size = 2
-max_client_conn = 100
-server_reset_query =
-logfile = $dir/pgbouncer.log
-pidfile = $dir/pgbouncer.pid
-");
-my $pooler = IPC::Run::start(
-	[ $pgbouncer, '-q', "$dir/pgbouncer.ini" ], '<', \undef,
-	'>', "$dir/out", '2>', "$dir/err");
-
-END
-{
-	local $?;
-	$pooler->kill_kill(grace => 5) if defined $pooler;
-}
-my $pooled = "host=$dir port=$port dbname=postgres user=app";
-foreach (1 .. 100)
-{
-	last if run_log([ 'psql', '-XAtq', '-d', $pooled, '-c', 'SELECT 1' ], '>', \my $o, '2>', \my $e);
-	usleep(100_000);
-}
+my $pooler = Pooler->new($node, 'default_pool_size = 2', 'max_client_conn = 100');
+my $pooled = $pooler->connstr('postgres');
 
 sub through_pooler
 {
@@ -152,6 +121,7 @@ sub script
 	\\endif
 	};
 }
+my $dir = PostgreSQL::Test::Utils::tempdir();
 append_to_file("$dir/$_.sql", script($_)) foreach ('alice', 'bob');
 my ($out, $err) = ('', '');
 ok( run_log(
@@ -197,8 +167,6 @@ foreach (1 .. 5)
 is(through_pooler('SELECT check_rows(NULL);' x 4), "0\n0\n0\n0", 'after clients that vanished there is nobody');
 
 ok(!$node->log_contains('terminated by signal|PANIC'), 'no crash');
-$pooler->signal('INT');
-$pooler->finish;
-undef $pooler;
+$pooler->stop;
 $node->stop;
 done_testing();

@@ -13,16 +13,12 @@ use warnings;
 use FindBin;
 use lib "$FindBin::RealBin/lib";
 
+use FakeClock;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use PurgeTest;
 use Test::More;
 use Time::Local qw(timegm);
-
-my ($library) = glob '/usr/lib/*/faketime/libfaketime.so.1';
-die 'libfaketime is not installed' unless $library;
-my $folder = PostgreSQL::Test::Utils::tempdir();
-system_or_bail('gcc', '-shared', '-fPIC', '-o', "$folder/plain_select.so", "$FindBin::RealBin/data/plain_select.c");
 
 use constant {
 	SECOND => 1_000_000,
@@ -33,27 +29,16 @@ use constant {
 
 # ---- the clock --------------------------------------------------------------
 
-my $clock_file = "$folder/clock";
+my $clock = FakeClock->new;
 my $now;    # microseconds since 2000, as PostgreSQL counts
 my $epoch = timegm(0, 0, 0, 1, 0, 2000);
-
-# By renaming: a process that reads half a time ends.
-sub write_clock
-{
-	my ($text) = @_;
-	open my $file, '>', "$clock_file.new" or die "$clock_file.new: $!";
-	print $file "$text\n";
-	close $file or die "$clock_file.new: $!";
-	rename "$clock_file.new", $clock_file or die "$clock_file: $!";
-	return;
-}
 
 # The half of a microsecond keeps libfaketime from rounding to the one before.
 sub set_clock
 {
 	($now) = @_;
 	my $fraction = $now % SECOND;
-	write_clock(sprintf('%d.%06d5', $epoch + ($now - $fraction) / SECOND, $fraction));
+	$clock->set(sprintf('%d.%06d5', $epoch + ($now - $fraction) / SECOND, $fraction));
 	return;
 }
 
@@ -65,14 +50,7 @@ sub utc
 }
 
 set_clock(utc(2026, 3, 1));
-local %ENV = (
-	%ENV,
-	LD_PRELOAD => "$folder/plain_select.so $library",
-	FAKETIME_TIMESTAMP_FILE => $clock_file,
-	FAKETIME_NO_CACHE => 1,
-	FAKETIME_FMT => '%s',
-	FAKETIME_DONT_FAKE_MONOTONIC => 1,
-	TZ => 'UTC');
+local %ENV = (%ENV, $clock->environment);
 my $node = purging_server('main', 'narvik.purge = off', 'max_worker_processes = 16');
 delete @ENV{qw(LD_PRELOAD FAKETIME_TIMESTAMP_FILE)};
 
@@ -451,7 +429,7 @@ sub save_and_wait
 	return;
 }
 
-write_clock('+0');
+$clock->set('+0');
 set_by_reload($node, 'narvik.purge = on');
 $node->safe_psql('postgres', 'SELECT narvik_unlink_users()');
 my $pid = launcher_pid($node);
@@ -466,7 +444,7 @@ foreach (
 	[ 86400, 'a year and a day forward' ], [ 0, 'a day back, to the truth' ])
 {
 	my ($seconds, $name) = @$_;
-	write_clock(sprintf('%+d', $seconds));
+	$clock->set(sprintf('%+d', $seconds));
 	save_and_wait("the purge goes on when the clock is stepped: $name");
 }
 is(launcher_pid($node), $pid, 'in the same launcher');

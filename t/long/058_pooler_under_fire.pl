@@ -9,16 +9,13 @@ use warnings;
 use FindBin;
 use lib "$FindBin::RealBin/../lib";
 
-use IPC::Run;
+use Pooler;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use SessionJournal;
 use SessionLoad;
 use Test::More;
 use Time::HiRes qw(sleep time);
-
-my $pgbouncer = (grep { -x } map { "$_/pgbouncer" } split(/:/, $ENV{PATH}), '/usr/sbin')[0]
-  or die "pgbouncer is not installed\n";
 
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
@@ -36,43 +33,11 @@ $node->safe_psql(
 	SELECT narvik_grant('app');
 	ALTER ROLE app SET statement_timeout = '40ms'});
 
-my $dir = PostgreSQL::Test::Utils::tempdir_short();
-my $port = PostgreSQL::Test::Cluster::get_free_port();
-append_to_file(
-	"$dir/pgbouncer.ini", "
-[databases]
-postgres = host=@{[$node->host]} port=@{[$node->port]} dbname=postgres user=app
-[pgbouncer]
-listen_addr =
-listen_port = $port
-unix_socket_dir = $dir
-auth_type = any
-admin_users = admin
-pool_mode = transaction
-default_pool_size = 4
-server_login_retry = 0
-server_reset_query =
-logfile = $dir/pgbouncer.log
-pidfile = $dir/pgbouncer.pid
-");
-my $pooler = IPC::Run::start([ $pgbouncer, '-q', "$dir/pgbouncer.ini" ], '<', \undef, '>', "$dir/out", '2>', "$dir/err");
-
-END
-{
-	local $?;
-	$pooler->kill_kill(grace => 5) if defined $pooler;
-}
-sub pooled { my ($db, $user) = @_; return "host=$dir port=$port dbname=$db user=$user" }
-my $until = time + $PostgreSQL::Test::Utils::timeout_default;
-until (run_log([ 'psql', '-XAtq', '-d', pooled('postgres', 'app'), '-c', 'SELECT 1' ]))
-{
-	die 'no pooler' if time > $until;
-	sleep 0.1;
-}
+my $pooler = Pooler->new($node, 'admin_users = admin', 'default_pool_size = 4', 'server_login_retry = 0');
 
 my $journal = SessionJournal->new(events => 1);
 my $load = SessionLoad::start(
-	$journal, connstr => pooled('postgres', 'app'), reconnect => 1, pooled => 1, contended => 1,
+	$journal, connstr => $pooler->connstr('postgres'), reconnect => 1, pooled => 1, contended => 1,
 	allow => [qw(57014 55P03)]);
 
 my $watcher = SessionJournal::connect_to($node->connstr('postgres'));
@@ -89,7 +54,7 @@ my %fire = (
 	# Every other time new server connections wait for locks but shortly.
 	pooler => sub {
 		$watcher->do('ALTER ROLE app ' . ($fired{pooler} % 2 ? q{RESET lock_timeout} : q{SET lock_timeout = '10ms'}));
-		run_log([ 'psql', '-XAtq', '-d', pooled('pgbouncer', 'admin'), '-c', $_ ])
+		run_log([ 'psql', '-XAtq', '-d', $pooler->connstr('pgbouncer', 'admin'), '-c', $_ ])
 		  or die 'the pooler does not obey'
 		  foreach ('RELOAD', 'RECONNECT', 'PAUSE', 'RESUME');
 	});
@@ -126,7 +91,7 @@ sub enough
 	}
 	return $journal->size >= 3000 && $journal->size('fail') >= 100;
 }
-$until = time + $PostgreSQL::Test::Utils::timeout_default;
+my $until = time + $PostgreSQL::Test::Utils::timeout_default;
 my $shots = 0;
 until (++$shots % 50 == 0 && enough())
 {
@@ -150,8 +115,6 @@ ok(!$node->log_contains('PANIC|terminated by signal'), 'no crash');
 ok(1, 'fired: ' . join(', ', map { "$_ $fired{$_}" } sort keys %fired));
 
 $watcher->disconnect;
-$pooler->signal('INT');
-$pooler->finish;
-undef $pooler;
+$pooler->stop;
 $node->stop;
 done_testing();

@@ -16,10 +16,10 @@ use warnings;
 use FindBin;
 use lib "$FindBin::RealBin/../lib";
 
-use IPC::Run;
 use JSON::PP;
 use List::Util qw(max min);
 use POSIX      ();
+use Pooler;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use SessionJournal;
@@ -28,8 +28,6 @@ use Time::HiRes qw(clock_gettime sleep CLOCK_MONOTONIC);
 
 my $clients = 8;
 my @tokens = qw(one two);
-my $pgbouncer = (grep { -x } map { "$_/pgbouncer" } split(/:/, $ENV{PATH}), '/usr/sbin')[0]
-  or die "pgbouncer is not installed\n";
 my $json = JSON::PP->new->canonical;
 
 my $node = PostgreSQL::Test::Cluster->new('main');
@@ -45,31 +43,8 @@ $node->start;
 $node->safe_psql('postgres', 'CREATE ROLE app LOGIN; CREATE DATABASE sound; CREATE DATABASE unsound');
 $node->safe_psql($_, q{CREATE EXTENSION narvik CASCADE; SELECT narvik_grant('app')}) foreach qw(sound unsound);
 
-my $dir = PostgreSQL::Test::Utils::tempdir_short();
-my $port = PostgreSQL::Test::Cluster::get_free_port();
-append_to_file(
-	"$dir/pgbouncer.ini", "
-[databases]
-* = host=@{[$node->host]} port=@{[$node->port]} user=app
-[pgbouncer]
-listen_addr =
-listen_port = $port
-unix_socket_dir = $dir
-auth_type = any
-pool_mode = transaction
-default_pool_size = 3
-server_login_retry = 0
-server_reset_query =
-logfile = $dir/pgbouncer.log
-pidfile = $dir/pgbouncer.pid
-");
-my $pooler = IPC::Run::start([ $pgbouncer, '-q', "$dir/pgbouncer.ini" ], '<', \undef, '>', "$dir/out", '2>', "$dir/err");
-
-END
-{
-	local $?;
-	$pooler->kill_kill(grace => 5) if defined $pooler;
-}
+my $dir = PostgreSQL::Test::Utils::tempdir();
+my $pooler = Pooler->new($node, 'default_pool_size = 3', 'server_login_retry = 0');
 
 # ---- clients ----------------------------------------------------------------
 
@@ -108,7 +83,7 @@ sub client
 {
 	my ($n, $connstr, $operations) = @_;
 	my ($dbh, @own);
-	my $pooled = $connstr =~ /\Q$dir\E/;
+	my $pooled = $connstr =~ /\Q$pooler->{dir}\E/;
 	srand;
 	open my $file, '>', "$dir/history-$n" or die "history: $!";
 	foreach my $k (1 .. $operations)
@@ -160,7 +135,7 @@ sub history
 	my %running;
 	foreach my $n (1 .. $clients)
 	{
-		my $connstr = $n % 2 ? "host=$dir port=$port dbname=$database user=app" : $node->connstr($database) . ' user=app';
+		my $connstr = $n % 2 ? $pooler->connstr($database) : $node->connstr($database) . ' user=app';
 		my $pid = fork() // die "fork: $!";
 		$running{$pid} = 1;
 		next if $pid;
@@ -415,8 +390,6 @@ foreach my $plant (@plants)
 }
 
 $watcher->disconnect;
-$pooler->signal('INT');
-$pooler->finish;
-undef $pooler;
+$pooler->stop;
 $node->stop;
 done_testing();
