@@ -14,8 +14,8 @@ SELECT active_at IS NULL AS not_noted FROM narvik_sessions;
 -- on: noted if the last note is older, and no more often
 SET narvik.activity_interval = '5min';
 SELECT active_at > now() - interval '1 second' AS now, extended, due FROM narvik_validate_session(:'token');
-UPDATE narvik_sessions SET active_at = now() - interval '299 seconds';
-SELECT active_at < now() - interval '298 seconds' AS kept FROM narvik_validate_session(:'token');
+UPDATE narvik_sessions SET active_at = now() - interval '270 seconds';
+SELECT active_at < now() - interval '269 seconds' AS kept FROM narvik_validate_session(:'token');
 UPDATE narvik_sessions SET active_at = now() - interval '301 seconds';
 SELECT active_at > now() - interval '1 second' AS now FROM narvik_validate_session(:'token');
 SELECT active_at > now() - interval '1 minute' AS noted FROM narvik_fetch_sessions_for_user('alice');

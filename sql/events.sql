@@ -15,7 +15,7 @@ SELECT count(*) FROM narvik_events;
 CREATE FUNCTION pg_temp.news() RETURNS TABLE (kind text, reason text, user_id text, detail jsonb, id_is_hash boolean, at_is_now boolean)
 LANGUAGE sql AS $$
 	WITH gone AS (DELETE FROM narvik_events RETURNING *)
-	SELECT kind, reason, user_id, detail, octet_length(session_id) = 32, at BETWEEN now() - interval '1 minute' AND clock_timestamp()
+	SELECT kind, reason, user_id, detail, octet_length(session_id) = 32, at BETWEEN now() - interval '1 hour' AND clock_timestamp()
 	FROM gone ORDER BY seq
 $$;
 

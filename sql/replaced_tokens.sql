@@ -30,7 +30,7 @@ SELECT token AS t4 FROM narvik_rotate_session(:'t3') \gset
 SELECT count(*) FROM narvik_validate_session(:'t2') AS a, narvik_validate_session(:'t3') AS b, narvik_validate_session(:'t4') AS c;
 SELECT cardinality(replaced_ids), cardinality(replaced_at) FROM narvik_sessions;
 -- over: dead, and nothing else happens
-UPDATE narvik_sessions SET replaced_at = ARRAY[now() - interval '59 seconds', now() - interval '61 seconds'];
+UPDATE narvik_sessions SET replaced_at = ARRAY[now() - interval '30 seconds', now() - interval '61 seconds'];
 SELECT count(*) FROM narvik_validate_session(:'t3');
 SELECT count(*) FROM narvik_validate_session(:'t2');
 SELECT count(*) FROM narvik_validate_session(:'t4');
