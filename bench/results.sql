@@ -30,6 +30,9 @@ SELECT compared('in-server', 'In-server: microseconds a call', 'hand');
 SELECT compared('clients', 'Clients: requests a second', 'hand');
 SELECT compared('round-trips', 'Round trips: validate and read the user''s three notes, requests a second', 'hand_two');
 SELECT compared('creates', 'Clients: sessions created a second', 'create_hand');
+SELECT compared(act, title || ' a second', 'nothing')
+FROM (VALUES ('create', 'Events: sessions created'), ('rotate', 'Events: sessions rotated'), ('log_out', 'Events and notifications: log-outs'),
+			 ('purge', 'Events: expired sessions deleted'), ('validate', 'Activity: validations')) AS t (act, title);
 
 SELECT count(*) > 0 AS there FROM measured WHERE part LIKE 'day %' \gset
 \if :there

@@ -1,0 +1,1 @@
+SELECT narvik_delete_all_expired_sessions();
