@@ -10,7 +10,9 @@
  * Entry but its counters; shared, to search the table and to read these fields.
  * It is held for a few assignments, never while waiting for anything else.  The
  * counters are atomic and take no lock: validation counts itself on every
- * request.  Entry->database is the key and never changes.  An entry stays where
+ * request.  So that processors do not take a cache line from each other for that,
+ * processes count in different places, and readers add these up.
+ * Entry->database is the key and never changes.  An entry stays where
  * it is until its database is dropped, and then no process can be connected to
  * it; so a process may keep a pointer to its own, and count without the lock.
  *
@@ -44,11 +46,21 @@
 #define TRANCHE			"narvik"
 #define ERROR_BYTES		256
 
+/* Processes with the same remainder of their pids share a place to count in. */
+#define COUNTING_PLACES	16
+
 /* Columns of the view beside the counters. */
 #define PURGE_COLUMNS	5
 
 PG_FUNCTION_INFO_V1(narvik_stats);
 PG_FUNCTION_INFO_V1(narvik_reset_stats);
+
+/* On cache lines of its own: the last counters are never used. */
+typedef struct CountingPlace
+{
+	pg_atomic_uint64 counters[TYPEALIGN(PG_CACHE_LINE_SIZE, NARVIK_COUNTERS * sizeof(pg_atomic_uint64)) /
+							  sizeof(pg_atomic_uint64)];
+} CountingPlace;
 
 /*
  * One for each database.  Every process counts; the purge worker writes what is
@@ -57,7 +69,8 @@ PG_FUNCTION_INFO_V1(narvik_reset_stats);
 typedef struct Entry
 {
 	Oid			database;		/* hash key */
-	pg_atomic_uint64 counters[NARVIK_COUNTERS];
+	/* Has room to be aligned, which the hash table's memory is not. */
+	char		places[COUNTING_PLACES * sizeof(CountingPlace) + PG_CACHE_LINE_SIZE];
 	TimestampTz last_purge_at;	/* 0: never */
 	int64		last_purge_rows;
 	int64		last_purge_ms;
@@ -82,6 +95,7 @@ static Common *common = NULL;
 static HTAB *entries = NULL;	/* NULL without preloading */
 static LWLock *lock = NULL;
 static Entry *my_entry = NULL;	/* this database's */
+static CountingPlace *my_place = NULL;	/* in my_entry */
 
 /* ---- shared memory ------------------------------------------------------ */
 
@@ -127,11 +141,36 @@ narvik_stats_init(void)
 	shmem_startup_hook = make_table;
 }
 
+static CountingPlace *
+counting_places(Entry *entry)
+{
+	uintptr_t	address = (uintptr_t) entry->places;
+
+	return (CountingPlace *) (entry->places + (TYPEALIGN(PG_CACHE_LINE_SIZE, address) - address));
+}
+
+static void
+init_counters(Entry *entry)
+{
+	CountingPlace *places = counting_places(entry);
+
+	for (int i = 0; i < COUNTING_PLACES; i++)
+	{
+		for (int j = 0; j < NARVIK_COUNTERS; j++)
+			pg_atomic_init_u64(&places[i].counters[j], 0);
+	}
+}
+
 static void
 clear_entry(Entry *entry)
 {
-	for (int i = 0; i < NARVIK_COUNTERS; i++)
-		pg_atomic_write_u64(&entry->counters[i], 0);
+	CountingPlace *places = counting_places(entry);
+
+	for (int i = 0; i < COUNTING_PLACES; i++)
+	{
+		for (int j = 0; j < NARVIK_COUNTERS; j++)
+			pg_atomic_write_u64(&places[i].counters[j], 0);
+	}
 	entry->last_purge_at = 0;
 	entry->last_purge_rows = 0;
 	entry->last_purge_ms = 0;
@@ -157,12 +196,13 @@ attach(void)
 	my_entry = hash_search(entries, &MyDatabaseId, HASH_ENTER_NULL, &found);
 	if (my_entry != NULL && !found)
 	{
-		for (int i = 0; i < NARVIK_COUNTERS; i++)
-			pg_atomic_init_u64(&my_entry->counters[i], 0);
+		init_counters(my_entry);
 		my_entry->more_to_purge = false;
 		memset(&my_entry->progress, 0, sizeof(NarvikProgress));
 		clear_entry(my_entry);
 	}
+	if (my_entry != NULL)
+		my_place = &counting_places(my_entry)[MyProcPid % COUNTING_PLACES];
 	LWLockRelease(lock);
 	return my_entry != NULL;
 }
@@ -173,7 +213,19 @@ void
 narvik_count(NarvikCounter counter, int64 n)
 {
 	if (n > 0 && attach())
-		pg_atomic_fetch_add_u64(&my_entry->counters[counter], n);
+		pg_atomic_fetch_add_u64(&my_place->counters[counter], n);
+}
+
+/* What all processes have counted. */
+static int64
+counted(Entry *entry, NarvikCounter counter)
+{
+	CountingPlace *places = counting_places(entry);
+	uint64		sum = 0;
+
+	for (int i = 0; i < COUNTING_PLACES; i++)
+		sum += pg_atomic_read_u64(&places[i].counters[counter]);
+	return (int64) sum;
 }
 
 /* ---- the purge ---------------------------------------------------------- */
@@ -425,7 +477,7 @@ narvik_stats(PG_FUNCTION_ARGS)
 	}
 
 	for (int i = 0; i < NARVIK_COUNTERS; i++)
-		*value++ = Int64GetDatum((int64) pg_atomic_read_u64(&my_entry->counters[i]));
+		*value++ = Int64GetDatum(counted(my_entry, i));
 
 	LWLockAcquire(lock, LW_SHARED);
 	never_purged = my_entry->last_purge_at == 0;
