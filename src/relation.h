@@ -1,6 +1,6 @@
 /*
  * relation.h
- *		Where the table of sessions is.
+ *		Where the tables of sessions and of events are.
  */
 #ifndef NARVIK_RELATION_H
 #define NARVIK_RELATION_H
