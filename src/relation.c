@@ -30,6 +30,7 @@
 #include "catalog/pg_proc_d.h"
 #include "catalog/pg_type_d.h"
 #include "commands/extension.h"
+#include "storage/lmgr.h"
 #include "utils/fmgroids.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -354,6 +355,14 @@ Relation
 narvik_events_open(LOCKMODE lockmode)
 {
 	return open_table(&events, lockmode);
+}
+
+/* The lock that narvik_events_open() would take, if it can be had at once. */
+bool
+narvik_events_lock_if_free(LOCKMODE lockmode)
+{
+	return ConditionalLockRelationOid(events.is_known ? events.relid : find_table(events.name),
+									  lockmode);
 }
 
 /*
