@@ -90,6 +90,44 @@ SELECT calls, message FROM pg_temp.call_all();
 ALTER TABLE narvik_sessions ADD CONSTRAINT narvik_sessions_id_excl EXCLUDE USING hash (id WITH =);
 SELECT calls, message FROM pg_temp.call_all();
 
+-- The table of events likewise, while they are written; what has no event works.
+SET narvik.events = on;
+\x on
+BEGIN;
+ALTER TABLE narvik_events DROP COLUMN detail;
+SELECT * FROM pg_temp.call_all();
+ROLLBACK;
+BEGIN;
+ALTER TABLE narvik_events RENAME COLUMN reason TO why;
+SELECT * FROM pg_temp.call_all();
+ROLLBACK;
+BEGIN;
+ALTER TABLE narvik_events ALTER COLUMN at TYPE timestamp;
+SELECT * FROM pg_temp.call_all();
+ROLLBACK;
+BEGIN;
+ALTER TABLE narvik_events ALTER COLUMN user_id TYPE text COLLATE "default";
+SELECT * FROM pg_temp.call_all();
+ROLLBACK;
+\x off
+SELECT calls, message FROM pg_temp.call_all();
+ALTER TABLE narvik_events RENAME COLUMN kind TO what;
+SELECT calls, message FROM pg_temp.call_all();
+SELECT narvik_fetch_events_for_user('alice');
+RESET narvik.events;
+SELECT calls, message FROM pg_temp.call_all();
+SET narvik.events = on;
+ALTER TABLE narvik_events RENAME COLUMN what TO kind;
+ALTER TABLE narvik_events ADD COLUMN note text DEFAULT 'none', ADD COLUMN day date GENERATED ALWAYS AS ((at AT TIME ZONE 'UTC')::date) STORED;
+SELECT calls, message FROM pg_temp.call_all();
+SELECT id FROM narvik_create_session('carol') \gset
+SELECT narvik_invalidate_session(:'id');
+SELECT kind, reason, user_id, note, day = (at AT TIME ZONE 'UTC')::date AS generated FROM narvik_events ORDER BY seq;
+SELECT kind, reason FROM narvik_fetch_events_for_user('carol');
+ALTER TABLE narvik_events DROP COLUMN note, DROP COLUMN day;
+DELETE FROM narvik_events;
+RESET narvik.events;
+
 -- What does no harm: more columns, indexes, triggers, policies, a full VACUUM.
 ALTER TABLE narvik_sessions ADD COLUMN note text DEFAULT 'none', ADD COLUMN number int GENERATED ALWAYS AS (purge_hour / 24) STORED;
 CREATE INDEX regress_narvik_created_at ON narvik_sessions (created_at);

@@ -11,9 +11,27 @@ SELECT token AS t2 FROM narvik_rotate_session(:'t1') \gset
 SELECT count(*) FROM narvik_validate_session(:'t1');
 SELECT replaced_ids IS NULL AS nothing_kept FROM narvik_sessions;
 
+-- Nor is anything looked up: how often the index of the replaced ids, and the whole table, were read.
+CREATE FUNCTION pg_temp.looked_up(token text, OUT valid bigint, OUT by_index bigint, OUT whole bigint) LANGUAGE plpgsql AS $$
+BEGIN
+	by_index := -pg_stat_get_xact_numscans('narvik_sessions_replaced_ids_idx'::regclass);
+	whole := -pg_stat_get_xact_numscans('narvik_sessions'::regclass);
+	valid := (SELECT count(*) FROM narvik_validate_session(token));
+	by_index := by_index + pg_stat_get_xact_numscans('narvik_sessions_replaced_ids_idx'::regclass);
+	whole := whole + pg_stat_get_xact_numscans('narvik_sessions'::regclass);
+END $$;
+SELECT * FROM pg_temp.looked_up('unknown');
+SELECT * FROM pg_temp.looked_up(:'t1');
+SELECT * FROM pg_temp.looked_up(:'t2');
+SET narvik.detect_reuse = on;
+SELECT * FROM pg_temp.looked_up('unknown');
+SELECT * FROM pg_temp.looked_up(:'t2');
+RESET narvik.detect_reuse;
+
 -- In grace: the same session, which it does not extend; no second chain of tokens.
 SET narvik.rotation_grace = '1min';
 SELECT token AS t3, id AS id3 FROM narvik_rotate_session(:'t2') \gset
+SELECT replaced_ids = ARRAY[sha256(convert_to(:'t2', 'UTF8'))] AS only_hash_kept FROM narvik_sessions;
 UPDATE narvik_sessions SET expires_at = now() + interval '1 day';
 SELECT user_id, id = :'id3' AS same, extended, due FROM narvik_validate_session(:'t2');
 SELECT user_id, token = :'t2' AS same_token, set_cookie FROM narvik_authenticate_cookie('narvik_session=' || :'t2');

@@ -121,7 +121,7 @@ claims_array(void)
 static char *
 events_table(void)
 {
-	Relation	rel = narvik_events_open(AccessShareLock);
+	Relation	rel = narvik_events_open(RowExclusiveLock);
 	Relation	sessions = narvik_relation_open(AccessShareLock);
 	const char *name = narvik_qualified_name(rel);
 	StringInfoData escaped;
@@ -141,6 +141,21 @@ events_table(void)
 		appendStringInfoChar(&escaped, *name);
 	}
 	return escaped.data;
+}
+
+/* Whether events can be written, if they are to be, without waiting for the table. */
+bool
+narvik_events_lock_to_write_if_free(void)
+{
+	return !events || narvik_events_lock_if_free(RowExclusiveLock);
+}
+
+/* What would fail with any event fails here. */
+void
+narvik_events_open_to_write(void)
+{
+	if (events)
+		(void) events_table();
 }
 
 /* The keys that event_claims, a parameter, names of a value. */
@@ -420,15 +435,16 @@ narvik_list_events_for_user(const text *user_id, int64 before_seq, int32 max_row
 /*
  * Delete the events that are past narvik.events_retention, of the oldest so
  * many; how many those were.  They are written in the order of seq, so there is
- * no need for an index on their time.
+ * no need for an index on their time.  What others have locked is left.
  */
 int64
 narvik_forget_old_events(TimestampTz now, int32 limit)
 {
 	static NarvikStatement forget = {
-		.text = "DELETE FROM ONLY %1$s WHERE seq = ANY (ARRAY("
+		.text = "DELETE FROM ONLY %1$s WHERE ctid = ANY (ARRAY("
+		"SELECT ctid FROM ONLY %1$s WHERE seq = ANY (ARRAY("
 		"SELECT seq FROM (SELECT seq, at FROM ONLY %1$s ORDER BY seq LIMIT $2)"
-		" AS oldest WHERE at < $1))",
+		" AS oldest WHERE at < $1)) FOR UPDATE SKIP LOCKED))",
 		.of_events = true,
 		.nparams = 2,
 		.params = {TIMESTAMPTZOID, INT8OID},

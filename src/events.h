@@ -23,6 +23,8 @@
 
 extern void narvik_events_init(void);
 extern bool narvik_events_are_on(void);
+extern bool narvik_events_lock_to_write_if_free(void);
+extern void narvik_events_open_to_write(void);
 extern void narvik_note_event(const char *kind, const unsigned char *session_id,
 							  const text *user_id, Jsonb *data);
 extern void narvik_note_end(const unsigned char *session_id, const text *user_id,

@@ -1,15 +1,15 @@
 /*
  * relation.c
- *		Where the table of sessions is.
+ *		Where the tables of sessions and of events are.
  *
- * The table is found as a member of the extension, never through search_path
- * or a schema's name: no look-alike can take its place, and it is found
- * wherever ALTER ... SET SCHEMA moves it.
+ * They are found as members of the extension, never through search_path or a
+ * schema's name: no look-alike can take their place, and they are found wherever
+ * ALTER ... SET SCHEMA moves them.
  *
  * What was found is kept per process until a relcache invalidation.  Finding
- * also verifies that the table is still the one narvik--1.0.sql made: the C
- * code reads columns by number, so a column dropped or retyped must end in an
- * error here and not in a crash there.
+ * also verifies that a table is still the one narvik--1.0.sql made: the C code
+ * reads the columns of sessions by number, so one that was dropped or retyped
+ * must end in an error here and not in a crash there.
  *
  * Nothing here evaluates an expression of the table's: that would be code of
  * its owner, run by whoever called.
@@ -30,6 +30,7 @@
 #include "catalog/pg_proc_d.h"
 #include "catalog/pg_type_d.h"
 #include "commands/extension.h"
+#include "storage/lmgr.h"
 #include "utils/fmgroids.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -38,9 +39,6 @@
 
 #include "relation.h"
 
-#define TABLE_NAME	"narvik_sessions"
-#define EVENTS_TABLE_NAME	"narvik_events"
-
 typedef struct
 {
 	const char *name;
@@ -48,7 +46,7 @@ typedef struct
 	Oid			collation;
 } Column;
 
-static const Column columns[Natts_narvik] = {
+static const Column session_columns[Natts_narvik] = {
 	{"seq", INT8OID, InvalidOid},
 	{"id", BYTEAOID, InvalidOid},
 	{"user_id", TEXTOID, C_COLLATION_OID},
@@ -65,19 +63,50 @@ static const Column columns[Natts_narvik] = {
 	{"replaced_at", TIMESTAMPTZARRAYOID, InvalidOid}
 };
 
-/* What is known of the table, until the invalidation callback ends that. */
-static bool table_is_known = false;
-static Oid	known_relid = InvalidOid;
+static const Column event_columns[] = {
+	{"seq", INT8OID, InvalidOid},
+	{"at", TIMESTAMPTZOID, InvalidOid},
+	{"kind", TEXTOID, C_COLLATION_OID},
+	{"reason", TEXTOID, C_COLLATION_OID},
+	{"session_id", BYTEAOID, InvalidOid},
+	{"user_id", TEXTOID, C_COLLATION_OID},
+	{"detail", JSONBOID, InvalidOid}
+};
+
+/* A table, and what is known of it until the invalidation callback ends that. */
+typedef struct
+{
+	const char *name;
+	const Column *columns;
+	int			ncolumns;
+	bool		is_known;
+	Oid			relid;
+} Table;
+
+static Table sessions = {
+	.name = "narvik_sessions",
+	.columns = session_columns,
+	.ncolumns = lengthof(session_columns)
+};
+
+static Table events = {
+	.name = "narvik_events",
+	.columns = event_columns,
+	.ncolumns = lengthof(event_columns)
+};
+
 static Oid	known_id_index = InvalidOid;
-static Oid	known_events = InvalidOid;
 
 static void
 forget_relation(Datum arg, Oid relid)
 {
-	if (relid == known_relid || relid == InvalidOid)
-		table_is_known = false;
-	if (relid == known_events || relid == InvalidOid)
-		known_events = InvalidOid;
+	if (relid == sessions.relid || relid == InvalidOid)
+	{
+		sessions.is_known = false;
+		known_id_index = InvalidOid;
+	}
+	if (relid == events.relid || relid == InvalidOid)
+		events.is_known = false;
 }
 
 void
@@ -177,39 +206,34 @@ report_altered(const char *table, const char *detail)
 			 undo_hint()));
 }
 
-static void
-check_kind(Relation rel, const char *table)
-{
-	if (rel->rd_rel->relkind != RELKIND_RELATION)
-		report_altered(table, _("It is not an ordinary table."));
-	/* A plan that a rule replaced does not notice when the rule is dropped. */
-	if (rel->rd_rules != NULL)
-		report_altered(table, _("It has rules."));
-}
-
 /*
  * Columns may be added behind ours, but ours must be as they were.
  */
 static void
-check_table(Relation rel)
+check_table(Relation rel, const Table *table)
 {
 	TupleDesc	desc = RelationGetDescr(rel);
 
-	check_kind(rel, TABLE_NAME);
-	for (int i = 0; i < Natts_narvik; i++)
+	if (rel->rd_rel->relkind != RELKIND_RELATION)
+		report_altered(table->name, _("It is not an ordinary table."));
+	/* A plan that a rule replaced does not notice when the rule is dropped. */
+	if (rel->rd_rules != NULL)
+		report_altered(table->name, _("It has rules."));
+	for (int i = 0; i < table->ncolumns; i++)
 	{
+		const Column *column = &table->columns[i];
 		Form_pg_attribute att = i < desc->natts ? TupleDescAttr(desc, i) : NULL;
 
 		if (att == NULL || att->attisdropped ||
-			strcmp(NameStr(att->attname), columns[i].name) != 0)
-			report_altered(TABLE_NAME, psprintf(_("Column \"%s\" is missing."),
-												columns[i].name));
-		if (att->atttypid != columns[i].type || att->atttypmod != -1)
-			report_altered(TABLE_NAME, psprintf(_("Column \"%s\" has another type."),
-												columns[i].name));
-		if (att->attcollation != columns[i].collation)
-			report_altered(TABLE_NAME, psprintf(_("Column \"%s\" has another collation."),
-												columns[i].name));
+			strcmp(NameStr(att->attname), column->name) != 0)
+			report_altered(table->name, psprintf(_("Column \"%s\" is missing."),
+												 column->name));
+		if (att->atttypid != column->type || att->atttypmod != -1)
+			report_altered(table->name, psprintf(_("Column \"%s\" has another type."),
+												 column->name));
+		if (att->attcollation != column->collation)
+			report_altered(table->name, psprintf(_("Column \"%s\" has another collation."),
+												 column->name));
 	}
 }
 
@@ -220,8 +244,8 @@ check_table(Relation rel)
 void
 narvik_report_bad_column(const char *column)
 {
-	report_altered(TABLE_NAME, psprintf(_("Column \"%s\" of a row has a value that narvik did not write."),
-										column));
+	report_altered(sessions.name, psprintf(_("Column \"%s\" of a row has a value that narvik did not write."),
+										   column));
 }
 
 static bool
@@ -279,42 +303,66 @@ find_id_index(Relation rel)
 	Oid			found = find_index(rel, HASH_AM_OID, Anum_narvik_id, true);
 
 	if (!OidIsValid(found))
-		report_altered(TABLE_NAME, _("The hash exclusion constraint on column \"id\" is missing."));
+		report_altered(sessions.name, _("The hash exclusion constraint on column \"id\" is missing."));
 	return found;
 }
 
 /*
- * Open the table, as table_open() does; the caller closes it.  While it is
- * open, its indexes can be neither dropped nor altered.
+ * Open a table, as table_open() does; the caller closes it.  While it is open,
+ * its columns and indexes can be neither dropped nor altered.
  *
  * Taking the lock can bring news of a change.  So what was found before is
  * looked for again under the lock, and trusted if it is still the same.
  */
-Relation
-narvik_relation_open(LOCKMODE lockmode)
+static Relation
+open_table(Table *table, LOCKMODE lockmode)
 {
-	Oid			relid = table_is_known ? known_relid : find_table(TABLE_NAME);
+	Oid			relid = table->is_known ? table->relid : find_table(table->name);
 
 	for (;;)
 	{
 		Relation	rel = try_table_open(relid, lockmode);
 		Oid			found;
 
-		if (rel != NULL && table_is_known)
+		if (rel != NULL && table->is_known)
 			return rel;
-		found = find_table(TABLE_NAME);
+		found = find_table(table->name);
 		if (rel != NULL && found == relid)
 		{
-			check_table(rel);
-			known_relid = relid;
-			known_id_index = find_id_index(rel);
-			table_is_known = true;
+			check_table(rel, table);
+			table->relid = relid;
+			table->is_known = true;
 			return rel;
 		}
 		if (rel != NULL)
 			table_close(rel, lockmode);
 		relid = found;
 	}
+}
+
+Relation
+narvik_relation_open(LOCKMODE lockmode)
+{
+	Relation	rel = open_table(&sessions, lockmode);
+
+	if (!OidIsValid(known_id_index))
+		known_id_index = find_id_index(rel);
+	return rel;
+}
+
+/* Only SQL reads and writes it, by the names of its columns. */
+Relation
+narvik_events_open(LOCKMODE lockmode)
+{
+	return open_table(&events, lockmode);
+}
+
+/* The lock that narvik_events_open() would take, if it can be had at once. */
+bool
+narvik_events_lock_if_free(LOCKMODE lockmode)
+{
+	return ConditionalLockRelationOid(events.is_known ? events.relid : find_table(events.name),
+									  lockmode);
 }
 
 /*
@@ -327,30 +375,6 @@ narvik_relation_open_id_index(void)
 	return index_open(known_id_index, AccessShareLock);
 }
 
-/*
- * The table of events, which only SQL reads and writes, by the names of its
- * columns.
- */
-Relation
-narvik_events_open(LOCKMODE lockmode)
-{
-	for (;;)
-	{
-		Oid			relid = OidIsValid(known_events) ? known_events : find_table(EVENTS_TABLE_NAME);
-		Relation	rel;
-
-		/* Until an invalidation, which taking the lock can bring. */
-		known_events = relid;
-		rel = try_table_open(relid, lockmode);
-		if (rel != NULL)
-		{
-			check_kind(rel, EVENTS_TABLE_NAME);
-			return rel;
-		}
-		known_events = InvalidOid;
-	}
-}
-
 /* The index that finds expired sessions without reading live ones. */
 Relation
 narvik_relation_open_hour_index(Relation rel)
@@ -358,6 +382,6 @@ narvik_relation_open_hour_index(Relation rel)
 	Oid			hour_index = find_index(rel, BTREE_AM_OID, Anum_narvik_purge_hour, false);
 
 	if (!OidIsValid(hour_index))
-		report_altered(TABLE_NAME, _("The index on column \"purge_hour\" is missing."));
+		report_altered(sessions.name, _("The index on column \"purge_hour\" is missing."));
 	return index_open(hour_index, AccessShareLock);
 }

@@ -1,6 +1,6 @@
 /*
  * relation.h
- *		Where the table of sessions is.
+ *		Where the tables of sessions and of events are.
  */
 #ifndef NARVIK_RELATION_H
 #define NARVIK_RELATION_H
@@ -34,6 +34,7 @@ extern Relation narvik_relation_open(LOCKMODE lockmode);
 extern Relation narvik_relation_open_id_index(void);
 extern Relation narvik_relation_open_hour_index(Relation rel);
 extern Relation narvik_events_open(LOCKMODE lockmode);
+extern bool narvik_events_lock_if_free(LOCKMODE lockmode);
 extern Oid	narvik_find_function(const char *name);
 extern List *narvik_find_functions(const char *name);
 extern void narvik_report_bad_column(const char *column);

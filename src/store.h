@@ -66,7 +66,7 @@ typedef enum
 extern bool narvik_store_find(const unsigned char *id, NarvikView view,
 							  NarvikDataPart data, NarvikSession *session);
 extern bool narvik_store_has_live(const unsigned char *id, TimestampTz now);
-extern bool narvik_store_find_replaced(const unsigned char *id,
+extern bool narvik_store_find_replaced(const unsigned char *id, NarvikView view,
 									   unsigned char *present_id,
 									   TimestampTz *replaced_at);
 extern bool narvik_slot_has_id(TupleTableSlot *slot, const unsigned char *id);

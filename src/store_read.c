@@ -184,15 +184,15 @@ static NarvikStatement find_replaced = {
  * ids that no session has: not on the way of a valid token.
  */
 bool
-narvik_store_find_replaced(const unsigned char *id, unsigned char *present_id,
-						   TimestampTz *replaced_at)
+narvik_store_find_replaced(const unsigned char *id, NarvikView view,
+						   unsigned char *present_id, TimestampTz *replaced_at)
 {
 	Datum		value = narvik_id_datum(id);
 	NarvikRun	run;
 	bool		found;
 
-	narvik_run_begin(&run, &find_replaced, &value, NULL,
-					 NARVIK_READ_ONLY | (IsInParallelMode() ? 0 : NARVIK_NEWEST_STATE));
+	PushActiveSnapshot(choose_snapshot(view));
+	narvik_run_begin(&run, &find_replaced, &value, NULL, NARVIK_READ_ONLY);
 	found = SPI_processed > 0;
 	if (found)
 	{
@@ -204,5 +204,6 @@ narvik_store_find_replaced(const unsigned char *id, unsigned char *present_id,
 		*replaced_at = DatumGetTimestampTz(narvik_run_column(0, 2));
 	}
 	narvik_run_end(&run);
+	PopActiveSnapshot();
 	return found;
 }

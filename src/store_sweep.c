@@ -467,6 +467,8 @@ narvik_store_delete_found(NarvikSweep *sweep, int limit)
 		return 0;
 	}
 
+	/* Before any row is looked at, which would be thought to be the reason. */
+	narvik_events_open_to_write();
 	narvik_become_owner(rel, &caller);
 	check_delete_allowed(rel);
 	deleted = look_at_batch(sweep, rel, end, directly, expired);

@@ -4,8 +4,8 @@
  *		that it has just read.
  *
  * It never waits, neither for the row nor for the locks that a write to it
- * needs, which are those on the user and RowExclusiveLock on the table:
- * validation is the one function that every request calls.  A row that somebody
+ * needs, which are those on the user and RowExclusiveLock on the table, and on
+ * that of the events: validation is the one function that every request calls.  A row that somebody
  * else has is left alone.  All locks last until the transaction ends.
  *
  * Nor does it fail: validation has its answer without the write.  Each write is
@@ -120,7 +120,8 @@ delete_row(void *arg)
 	Write	   *w = arg;
 	Datum		value = PointerGetDatum(&w->session->tid);
 
-	w->touch = lock_if_free(w->session, LockTupleExclusive);
+	w->touch = narvik_events_lock_to_write_if_free() ?
+		lock_if_free(w->session, LockTupleExclusive) : NARVIK_BUSY;
 	if (w->touch == NARVIK_DONE)
 		(void) narvik_run_ending(&delete, &value, NULL, NARVIK_ANNOUNCED, w->reason);
 }

@@ -399,7 +399,7 @@ lock_session_or_successor(const unsigned char *id, NarvikSession *session)
 	{
 		memcpy(last_id, present_id, NARVIK_ID_BYTES);
 		if (!narvik_remembers_replaced() ||
-			!narvik_store_find_replaced(id, present_id, &replaced_at) ||
+			!narvik_store_find_replaced(id, NARVIK_LATEST, present_id, &replaced_at) ||
 			memcmp(present_id, last_id, NARVIK_ID_BYTES) == 0)
 			return false;
 	}

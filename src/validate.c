@@ -93,7 +93,7 @@ judge_unknown(const unsigned char *id, NarvikDataPart data, NarvikSession *sessi
 	bool		in_grace;
 
 	if (!narvik_remembers_replaced() ||
-		!narvik_store_find_replaced(id, present_id, &replaced_at))
+		!narvik_store_find_replaced(id, NARVIK_NEWEST, present_id, &replaced_at))
 		return NARVIK_IS_UNKNOWN;
 	in_grace = narvik_in_grace(replaced_at, now);
 	/* A call that began before the rotation is no reuse. */

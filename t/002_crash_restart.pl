@@ -11,6 +11,7 @@ use Test::More;
 
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
+$node->append_conf('postgresql.conf', "narvik.events = on\nnarvik.activity_interval = 1min");
 $node->start;
 $node->safe_psql('postgres', 'CREATE EXTENSION narvik CASCADE; CREATE EXTENSION amcheck; CHECKPOINT');
 
@@ -39,7 +40,8 @@ my $new = $node->safe_psql(
 	"SELECT token FROM narvik_rotate_session('$old')");
 $node->safe_psql(
 	'postgres', q{
-	SELECT narvik_save_session(narvik_session_id('due'), 'due', now() + interval '10 days')});
+	SELECT narvik_save_session(narvik_session_id('due'), 'due', now() + interval '10 days');
+	UPDATE narvik_sessions SET created_at = now() - interval '1 hour' WHERE user_id = 'due'});
 is( $node->safe_psql('postgres', q{SELECT extended FROM narvik_validate_session('due')}),
 	't', 'a session is extended');
 
@@ -54,6 +56,7 @@ $open->query_safe(
 });
 
 my $before = $node->safe_psql('postgres', 'TABLE narvik_sessions ORDER BY seq');
+my $events_before = $node->safe_psql('postgres', 'TABLE narvik_events ORDER BY seq');
 my $log_start = -s $node->logfile;
 $node->stop('immediate');
 $open->quit;
@@ -63,6 +66,10 @@ ok( $node->log_contains('automatic recovery in progress', $log_start),
 
 is( $node->safe_psql('postgres', 'TABLE narvik_sessions ORDER BY seq'),
 	$before, 'every committed row is back and no other');
+is($node->safe_psql('postgres', 'TABLE narvik_events ORDER BY seq'), $events_before, 'and so is every event');
+is( $node->safe_psql('postgres', 'SELECT kind, reason, count(*) FROM narvik_events GROUP BY kind, reason ORDER BY kind'),
+	"created||2001\nended|logout|1\nrotated||1", 'of all that was committed');
+is($node->safe_psql('postgres', q{SELECT active_at IS NOT NULL FROM narvik_sessions WHERE user_id = 'due'}), 't', 'and the note of a use');
 
 # Validation goes through the hash index: each token is found by it alone.
 my $found = $node->safe_psql(

@@ -152,6 +152,7 @@ my @rounds = (
 			  'CREATE STATISTICS sessions_owner.s ON (EVIL(user_id)), seq FROM public.narvik_events',
 			'check constraint of events' => "$E ADD CHECK (EVIL(user_id))",
 			'default of events' => "$E ADD more1 boolean, ALTER more1 SET DEFAULT EVIL(now()::text)",
+			'default of a column of events' => "$E ALTER reason SET DEFAULT EVIL(now()::text)::text",
 			'generated column of events' => "$E ADD more2 boolean GENERATED ALWAYS AS (EVIL(user_id)) STORED",
 			'policy of events' => "CREATE POLICY p ON public.narvik_events USING (EVIL(user_id)) WITH CHECK (EVIL(user_id));
 				$E ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY" } },

@@ -59,6 +59,35 @@ $holder->quit;
 ok(wait_until_purged($node, $db), 'until it is free');
 is(ask(q{SELECT reason FROM narvik_events WHERE session_id = decode(narvik_session_id('locked'), 'hex')}), 'expired', 'then with one');
 
+# ---- a table that cannot be written -------------------------------------------
+
+# Nothing that the rows are to blame for: they are not left one by one.
+set_by_reload($node, 'narvik.purge = off');
+my $log_start = -s $node->logfile;
+foreach my $case (
+	[ 'somebody else holds it', 'BEGIN; TRUNCATE narvik_events', 'ROLLBACK', qr/lock timeout/ ],
+	[   'it was altered',
+		'ALTER TABLE narvik_events RENAME COLUMN kind TO what',
+		'ALTER TABLE narvik_events RENAME COLUMN what TO kind',
+		qr/"narvik_events" is not as extension "narvik" made it/ ])
+{
+	my ($what, $do, $undo, $expected) = @$case;
+	$holder = $node->background_psql($db);
+	save_expired($node, $db, 100);
+	ask('SELECT narvik_reset_stats()');
+	$holder->query_safe($do);
+	set_by_reload($node, 'narvik.purge = on');
+	ok($node->poll_query_until($db, 'SELECT last_purge_error IS NOT NULL FROM narvik_stats'), "$what: the purge cannot go on");
+	like(purge_stats($node, $db, 'last_purge_error'), $expected, 'and says why');
+	is(expired_left($node, $db), '100', 'nothing goes without its event');
+	$holder->query_safe($undo);
+	$holder->quit;
+	ok(wait_until_purged($node, $db), 'afterwards all go');
+	set_by_reload($node, 'narvik.purge = off');
+}
+ok(!$node->log_contains('could not be purged', $log_start), 'no row is said to be the reason');
+set_by_reload($node, 'narvik.purge = on');
+
 # ---- retention --------------------------------------------------------------
 
 # "Old" ones were written first, as they are.
@@ -75,6 +104,27 @@ set_by_reload($node, q{narvik.events_retention = '0'});
 ask(q{INSERT INTO narvik_events (at, kind, session_id, user_id, detail) VALUES (now() - interval '20 years', 'created', '', 'old', '{}')});
 wait_for_visits($node, $db, 2);
 is(ask($left), '90', 'with a retention of 0 all stay');
+# Of what could go, one is locked.
+$holder = $node->background_psql($db);
+$holder->query_safe('BEGIN; SELECT FROM narvik_events WHERE seq = (SELECT min(seq) FROM narvik_events) FOR UPDATE');
+set_by_reload($node, q{narvik.events_retention = '60d'});
+wait_for_visits($node, $db, 1);
+is(ask("$left WHERE at < now() - interval '60 days'"), '1', 'what somebody has locked stays, and nothing else does');
+is(purge_stats($node, $db, 'last_purge_error IS NULL'), 't', 'which is no error');
+$holder->query_safe('COMMIT');
+$holder->quit;
+wait_for_visits($node, $db, 1);
+is(ask("$left WHERE at < now() - interval '60 days'"), '0', 'until it is free');
+# One cannot go at all; sessions do.
+ask(q{CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'kept as evidence'; END $$;
+	CREATE TRIGGER keep BEFORE DELETE ON narvik_events FOR EACH ROW EXECUTE FUNCTION keep()});
+save_expired($node, $db, 10);
+set_by_reload($node, q{narvik.events_retention = '50d'});
+ok( $node->poll_query_until($db, q{SELECT last_purge_error ~ 'kept as evidence' FROM narvik_stats}),
+	'an event that cannot go keeps the others, and the statistics say so');
+is(expired_left($node, $db), '0', 'sessions are purged');
+ask('DROP FUNCTION keep CASCADE');
+set_by_reload($node, q{narvik.events_retention = '0'});
 set_by_reload($node, q{narvik.events_retention = '50d'}, 'narvik.events = off');
 wait_for_visits($node, $db, 1);
 is(ask("$left WHERE at >= now() - interval '50 days'"), ask($left), 'they go by another retention, also while none are written');

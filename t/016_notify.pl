@@ -144,6 +144,35 @@ ok(!eval { $dbh->do(q{PREPARE TRANSACTION 'x'}); 1 }, 'such a transaction cannot
 is($dbh->state, '0A000', 'as PostgreSQL says of any with NOTIFY');
 $dbh->rollback;
 told('and is rolled back');
+
+# Without a notification one can, and has its events when it commits.
+my $log =
+  q{SELECT coalesce(string_agg(concat_ws(' ', kind, reason), ', ' ORDER BY seq), 'nothing') FROM narvik_events WHERE user_id = 'lea'};
+(undef, $id) = create('lea');
+is($dbh->selectrow_array($log), 'created', 'a session is created');
+foreach my $case ([ ROLLBACK => 'created' ], [ COMMIT => 'created, created, ended prepared' ])
+{
+	my ($end, $events) = @$case;
+	$dbh->do('SET narvik.notify = off');
+	$dbh->begin_work;
+	create('lea');
+	$dbh->selectrow_array(q{SELECT narvik_invalidate_session(?, 'prepared')}, {}, $id);
+	$dbh->do(q{PREPARE TRANSACTION 'x'});
+	$dbh->commit;
+	is($dbh->selectrow_array($log), 'created', 'what is prepared is not in the log');
+	$dbh->do(qq{$end PREPARED 'x'});
+	is($dbh->selectrow_array($log), $events, "$end PREPARED: the log tells what happened");
+	is($dbh->selectrow_array(q{SELECT count(*) FROM narvik_fetch_sessions_for_user('lea')}), 1, 'and one session is left');
+	$dbh->do('RESET narvik.notify');
+}
+told('without a notification');
+# What ends no session does not notify either.
+$dbh->begin_work;
+create('lea');
+$dbh->do(q{PREPARE TRANSACTION 'x'});
+$dbh->commit;
+$dbh->do(q{COMMIT PREPARED 'x'});
+is($dbh->selectrow_array($log), 'created, created, ended prepared, created', 'a log-in can be prepared while narvik.notify is on');
 $dbh->do('SET narvik.notify = off');
 $dbh->selectrow_array(q{SELECT narvik_delete_sessions_for_user('kim')});
 $dbh->do('RESET narvik.notify');

@@ -131,6 +131,54 @@ my $log = slurp_file($node->logfile);
 like($log, qr/WARNING:  validation could not write.*\n.*DETAIL:  not in my table\n/, 'and why');
 unlike($log, qr/WARNING:  [^\n]*dead/, 'not for which token');
 
+# ---- events that cannot be written ---------------------------------------------
+
+# What has no event is written, what would have one is left: an expired session, and
+# one whose replaced token is seen again.
+my %without_events = (
+	'their table has a trigger that raises' => q{
+		CREATE FUNCTION raise() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not in my log'; END $$;
+		CREATE TRIGGER t BEFORE INSERT ON narvik_events FOR EACH ROW EXECUTE FUNCTION raise()},
+	'their table has a constraint' => 'ALTER TABLE narvik_events ADD CHECK (at < now()) NOT VALID',
+	'their table has another column' => 'ALTER TABLE narvik_events ADD COLUMN more text NOT NULL',
+	'their table has lost a column' => 'ALTER TABLE narvik_events DROP COLUMN detail',
+	'their table is not there' => 'ALTER EXTENSION narvik DROP TABLE narvik_events',
+	'their table has another owner' => 'ALTER TABLE narvik_events OWNER TO keeper',
+	'their numbers are used up' => q{SELECT setval('narvik_events_seq_seq', 9223372036854775807)});
+foreach my $how (sort keys %without_events)
+{
+	my $db = $how =~ s/\W/_/gr;
+	make_database(
+		$db, qq{
+		SET narvik.detect_reuse = on;
+		SELECT narvik_save_session(narvik_session_id('replaced'), 'bob', now() + interval '29 days');
+		SELECT FROM narvik_rotate_session('replaced');
+		$without_events{$how};
+		ALTER DATABASE $db SET narvik.detect_reuse = on;
+		ALTER DATABASE $db SET narvik.events = on});
+	my $log = -s $node->logfile;
+	my ($out, $err) = query(
+		$db, qq{
+		SET client_min_messages = error;
+		BEGIN;
+		$validate('due');
+		SELECT count(*) FROM narvik_validate_session('dead');
+		SELECT count(*) FROM narvik_validate_session('replaced');
+		SELECT narvik_authenticate('due');
+		COMMIT});
+	is("$err$out", "alice|t|f\n0\n0\nalice", "$how: validation answers, and extends");
+	is( $node->safe_psql($db, 'SELECT user_id, count(*) FROM auth.narvik_sessions GROUP BY user_id ORDER BY user_id'),
+		"alice|2\nbob|1", "$how: what would have an event is left");
+	like(slurp_file($node->logfile, $log), qr/WARNING:  validation could not write to the table of sessions/, "$how: the log says so");
+	$node->safe_psql(
+		$db, q{
+		SET narvik.events = off;
+		SET search_path = auth, public;
+		SELECT narvik_validate_session('dead'), narvik_validate_session('replaced')});
+	is( $node->safe_psql($db, 'SELECT user_id, count(*) FROM auth.narvik_sessions GROUP BY user_id ORDER BY user_id'),
+		'alice|1', "$how: and goes without one");
+}
+
 # ---- what has to end the statement ---------------------------------------------
 
 make_database(

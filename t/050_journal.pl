@@ -39,9 +39,11 @@ is( scalar(
 	'it did everything there is to do');
 is($journal->{happened} + $journal->{vanished}, 0, 'every operation was acknowledged');
 
+is($dbh->selectrow_array('SELECT count(*) > 0 FROM narvik_sessions WHERE active_at IS NOT NULL'), 1, 'the use of sessions was noted');
+
 # ---- planted in the server --------------------------------------------------
 
-my @users = sort grep { $journal->{sessions}{$_}{token} } keys %{ $journal->{sessions} };
+my @users = sort grep { $journal->{sessions}{$_}{token} && $journal->{sessions}{$_}{active} ne '?' } keys %{ $journal->{sessions} };
 my ($user, $other) = @users;
 my ($dead) = sort keys %{ $journal->{dead} };
 my ($ended) = sort grep { !$journal->{sessions}{$_} } keys %{ $journal->{ended} };
@@ -77,6 +79,9 @@ planted(
 planted(
 	'an extension that is lost', qr/^the session of $user has another expiry$/m,
 	sprintf($change, "expires_at = expires_at - interval '1 microsecond'"));
+planted(
+	'a note of use that is lost', qr/^the session of $user has another activity$/m,
+	sprintf($change, q{active_at = coalesce(active_at, created_at) - interval '1 microsecond'}));
 planted('half an extension', qr/^the session of $user has half an expiry$/m, sprintf($change, 'purge_hour = purge_hour - 1'));
 planted('changed data', qr/^the session of $user has other data$/m, sprintf($change, q{data = '{"n": -1}'}));
 planted(
@@ -146,6 +151,12 @@ planted_in_journal(
 planted_in_journal(
 	'one that went backwards: not allowed', ["half done: extend for $user"],
 	$pending->('extend', { $user => { %is, expires => '?' } }, $user => { %$session, expires => $is{expires} + 1 }));
+planted_in_journal(
+	'a note of use whose answer got lost: allowed',
+	[], $pending->('validate', { $user => { %$session, active => '?' } }, $user => { %$session, active => $session->{active} - 1 }));
+planted_in_journal(
+	'one that went backwards: not allowed', ["half done: validate for $user"],
+	$pending->('validate', { $user => { %$session, active => '?' } }, $user => { %$session, active => $session->{active} + 1 }));
 planted_in_journal(
 	'a transaction of which one half is there: not allowed', ["half done: swap for $user new"],
 	$pending->('swap', { $user => undef, new => {%is} }, $user => undef, new => { %is, id => 'old' }));

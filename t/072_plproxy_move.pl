@@ -148,10 +148,19 @@ $source->quit;
 
 # ---- by the script, step by step --------------------------------------------
 
-log_in($_, 12) foreach qw(a b c);
+log_in($_, 12) foreach qw(a b c grace reused);
 ask('router', 'a', $make_due);
+# Two were rotated: one token is in its grace, one was replaced long ago.
+$node->safe_psql('postgres', "ALTER DATABASE $_ SET narvik.rotation_grace = '1h'; ALTER DATABASE $_ SET narvik.detect_reuse = on")
+  foreach @shards;
+$node->safe_psql(
+	'router',
+	"INSERT INTO tokens SELECT name || ' new', r.token FROM tokens, narvik_rotate_session(token) AS r WHERE name IN ('grace', 'reused')");
+$node->safe_psql('shard0', q{UPDATE narvik.narvik_sessions SET replaced_at = ARRAY[now() - interval '2 hours'] WHERE user_id = 'reused'});
+is(valid('router', $_), '1', "the session of $_ is valid") foreach 'grace', 'grace new', 'reused new';
 my $before = $node->safe_psql(
-	'shard0', q{SELECT id, user_id, created_at, expires_at, ends_at, authenticated_at, active_at, lifetime, sliding, data, purge_hour
+	'shard0',
+	q{SELECT id, user_id, created_at, expires_at, ends_at, authenticated_at, active_at, lifetime, sliding, data, purge_hour, replaced_ids, replaced_at
 	FROM narvik_shard.rows_of(12) ORDER BY id});
 
 # What an attempt that failed has left.
@@ -165,7 +174,7 @@ my %archived = map {
 		$_, qq{CREATE TABLE narvik.archive () INHERITS (narvik.narvik_sessions);
 		INSERT INTO narvik.archive SELECT * FROM narvik_shard.rows_of(12); $archive})
 } ('shard0', 'shard3');
-is("$archived{shard0} $archived{shard3}", '3 1', 'rows of the partition are in other tables, too');
+is("$archived{shard0} $archived{shard3}", '5 1', 'rows of the partition are in other tables, too');
 $node->safe_psql('router2', q{ALTER SERVER narvik RENAME TO gone});
 ($out, $err) = move_partitions($node, 'shard3', [ 'router', 'router2' ], 12);
 like($err, qr/server "narvik" does not exist/, 'a move stops halfway');
@@ -177,7 +186,8 @@ is(valid('router2', 'c'), '40001', 'the second does not, and takes no session fo
 is($err, '', 'called again');
 is(valid($_, 'b'), '1', "now $_ knows") foreach ('router', 'router2');
 is( $node->safe_psql(
-		'shard3', q{SELECT id, user_id, created_at, expires_at, ends_at, authenticated_at, active_at, lifetime, sliding, data, purge_hour
+		'shard3',
+		q{SELECT id, user_id, created_at, expires_at, ends_at, authenticated_at, active_at, lifetime, sliding, data, purge_hour, replaced_ids, replaced_at
 		FROM narvik_shard.rows_of(12) ORDER BY id}),
 	$before,
 	'the rows are the same, and no others');
@@ -188,6 +198,12 @@ foreach (sort keys %archived)
 	$node->safe_psql($_, 'DROP TABLE narvik.archive');
 }
 is(ask('router2', 'a', $extended), 't', 'sessions are extended in the new place');
+is(valid('router', 'grace'), '1', 'a replaced token is still in its grace');
+is(ask('router', 'grace', '(SELECT count(*) FROM narvik_rotate_session(token))'), '0', 'and makes no second chain');
+is(valid('router', 'reused new'), '1', 'a session whose token was replaced long ago is valid');
+is(valid('router', 'reused'), '0', 'until that is seen again');
+is(valid('router', 'reused new'), '0', 'then it ends');
+$node->safe_psql('postgres', "ALTER DATABASE $_ RESET narvik.rotation_grace; ALTER DATABASE $_ RESET narvik.detect_reuse") foreach @shards;
 is(ask('router', 'b', $log_out), 't', 'and end there');
 is(valid('router2', 'b'), '0', 'for everybody');
 ($out, $err) = move_partitions($node, 'shard3', [ 'router', 'router2' ], 12);

@@ -14,7 +14,10 @@ $node->start;
 
 my @calls = (
 	q{narvik_create_session('u')}, q{narvik_validate_session('t')}, q{narvik_authenticate('t')},
-	q{narvik_rotate_session('t')}, q{narvik_invalidate_session(narvik_session_id('t'))},
+	q{narvik_rotate_session('t')}, q{narvik_reauthenticate_session('t')}, q{narvik_promote_session('t', 'u')},
+	q{narvik_create_guest_session()}, q{narvik_authenticate_cookie('narvik_session=t')},
+	q{narvik_put_session(narvik_session_id('t'), 'u', now() + interval '1 day', '{}')},
+	q{narvik_change_session_id(narvik_session_id('t'), narvik_session_id('x'))}, q{narvik_invalidate_session(narvik_session_id('t'))},
 	q{narvik_fetch_sessions_for_user('u')}, q{narvik_delete_sessions_for_user('u')},
 	q{narvik_delete_all_expired_sessions()}, q{narvik_update_session_data(narvik_session_id('t'), '{}')},
 	q{narvik_save_session(narvik_session_id('x'), 'u', now() + interval '1 day')},

@@ -10,6 +10,9 @@
 # The oracle is the same two transactions in READ COMMITTED, A before B and B
 # before A.  What else is allowed stands in explained(), with the reason.  Every
 # run has a token of its own.
+#
+# Events are compared, too.  And whatever the oracle says, they must add up to the
+# sessions that are left: no event without its act, no act without its event.
 
 package Interleave;
 
@@ -31,15 +34,20 @@ our @EXPORT = qw(interleave operations_alone);
 my $id = q{narvik_session_id('TOKEN')};
 my $session = 'user_id, data, life(expires_at)';
 my $create = qq{SELECT concat_ws(' ', 'created', $session), token FROM narvik_create_session('alice', '{"by": "SIDE"}')};
+my $validate = qq{SELECT concat_ws(' ', $session, CASE WHEN extended THEN 'extended' END) FROM narvik_validate_session('TOKEN')};
+my $rotate = qq{SELECT concat_ws(' ', 'rotated', $session), token FROM narvik_rotate_session('TOKEN')};
+my $reauthenticate =
+  qq{SELECT concat_ws(' ', 'reauthenticated', $session), token FROM narvik_reauthenticate_session('TOKEN', '{"by": "SIDE"}')};
 my $save = qq{SELECT 'saved' FROM narvik_save_session($id, 'alice', now() + interval '29 days', '{"by": "SIDE"}')};
 my $put = qq{narvik_put_session($id, 'alice', now() + interval '29 days', '{"by": "SIDE"}'};
 my @ops = (
 	[ create => $create ],
 	[ create_evicting => $create ],
-	[ validate => qq{SELECT concat_ws(' ', $session, CASE WHEN extended THEN 'extended' END) FROM narvik_validate_session('TOKEN')} ],
+	[ validate => $validate ],
 	[ authenticate => q{SELECT coalesce(narvik_authenticate('TOKEN'), 'NULL')} ],
 	[ validate_user => q{SELECT u::text FROM narvik_validate_user('TOKEN', NULL::app_users) AS u} ],
-	[ rotate => qq{SELECT concat_ws(' ', 'rotated', $session), token FROM narvik_rotate_session('TOKEN')} ],
+	[ rotate => $rotate ],
+	[ reauthenticate => $reauthenticate ],
 	[ invalidate => qq{SELECT narvik_invalidate_session($id)::text} ],
 	[ delete => qq{SELECT narvik_delete_session($id)::text} ],
 	[ delete_for_user => q{SELECT narvik_delete_sessions_for_user('alice')::text} ],
@@ -61,12 +69,20 @@ my @ops = (
 	[   change_id => qq{SELECT changed::text, CASE WHEN changed THEN 'TOKEN-SIDE' END
 		FROM narvik_change_session_id($id, narvik_session_id('TOKEN-SIDE')) AS changed} ],
 	[ log_in_again => qq{SELECT narvik_invalidate_session($id)::text}, $create ],
-	[ delete_and_save => qq{SELECT narvik_delete_session($id)::text}, $save ]);
-my %settings = (create_evicting => 'SET LOCAL narvik.max_sessions_per_user = 1');
+	[ delete_and_save => qq{SELECT narvik_delete_session($id)::text}, $save ],
+	# With the token that replaced the session's.
+	[ next_validate => $validate =~ s/TOKEN/TOKEN-next/r ],
+	[ next_rotate => $rotate =~ s/TOKEN/TOKEN-next/r ],
+	[ next_reauthenticate => $reauthenticate =~ s/TOKEN/TOKEN-next/r ],
+	[ next_update_data => q{SELECT coalesce(narvik_update_session_data(narvik_session_id('TOKEN-next'), '{"SIDE": 1}')::text, 'NULL')} ]);
+my %settings = (
+	create_evicting => 'SET LOCAL narvik.max_sessions_per_user = 1',
+	in_grace => q{SET LOCAL narvik.rotation_grace = '1h'},
+	reused => 'SET LOCAL narvik.detect_reuse = on');
 
 # A validation extends the session, or removes it if it has expired, only if
 # nobody else has the row and its snapshot shows the newest state.
-my %writes_if_free = map { $_ => 1 } qw(validate authenticate validate_user);
+my %writes_if_free = map { $_ => 1 } qw(validate authenticate validate_user next_validate);
 # They never wait, and keep to their snapshot; all others work on the newest state.
 my %reads = (%writes_if_free, fetch => 1, fetch_for_user => 1);
 my %changes_user = map { $_ => 1 } qw(delete_user rename_user);
@@ -75,6 +91,9 @@ my %locks_user =
 my %saves = map { $_ => 1 } qw(save put put_new delete_and_save);
 # Of a guest's session they make another one than of a user's.
 my %meets_guest = map { $_ => 1 } qw(promote put put_existing change_id);
+# Of a replaced token's session they make something, or its present token does.
+my %meets_replaced = map { $_ => 1 }
+  qw(validate rotate reauthenticate invalidate delete_for_user promote next_validate next_rotate next_reauthenticate next_update_data);
 
 my ($rc, $rr) = ('READ COMMITTED', 'REPEATABLE READ');
 my @commit = ('COMMIT');
@@ -93,8 +112,10 @@ my @hows = (
 	[ [ $rc, @commit ], [ $rr, @commit ] ],
 	[ [ $rr, @commit ], [ $rc, @prepare ] ]);
 
-# What the session is like when it begins.
-my @states = qw(due fresh expired absent guest);
+# What the session is like when it begins.  In the last two its token was replaced a
+# minute ago, by TOKEN-next, and is in its grace or must not be seen again.
+my @states = qw(due fresh expired absent guest in_grace reused);
+my %is_replaced = map { $_ => 1 } qw(in_grace reused);
 
 # ---- the databases ----------------------------------------------------------
 
@@ -116,28 +137,55 @@ my $setup = q{
 	CREATE FUNCTION begin_run(state text, token text) RETURNS void LANGUAGE plpgsql AS $$
 	BEGIN
 		DELETE FROM narvik_sessions;
+		DELETE FROM narvik_events;
 		DELETE FROM app_users;
 		INSERT INTO app_users VALUES ('alice');
+		PERFORM set_config('narvik.rotation_grace', CASE state WHEN 'in_grace' THEN '1h' ELSE '0' END, false);
 		INSERT INTO narvik_sessions (id, user_id, created_at, expires_at, sliding, data, purge_hour)
 		SELECT decode(narvik_session_id(t), 'hex'), CASE WHEN state <> 'guest' OR t <> token THEN 'alice' END, now() - age, now() + rest, true, data::jsonb,
 			floor(extract(epoch FROM now() + rest) / 3600)
 		FROM (VALUES
-			(token, interval '20 days', CASE state WHEN 'due' THEN interval '10 days' WHEN 'expired' THEN interval '-2 hours'
-				WHEN 'absent' THEN NULL ELSE interval '29 days' END, '{"s": 1}'),
+			(CASE WHEN state IN ('in_grace', 'reused') THEN token || '-next' ELSE token END, interval '20 days',
+				CASE WHEN state IN ('due', 'in_grace', 'reused') THEN interval '10 days' WHEN state = 'expired' THEN interval '-2 hours'
+				WHEN state <> 'absent' THEN interval '29 days' END, '{"s": 1}'),
 			(token || '-other', interval '1 day', interval '29 days', '{"other": 1}')) AS v (t, age, rest, data)
 		WHERE rest IS NOT NULL;
+		UPDATE narvik_sessions SET replaced_ids = ARRAY[decode(narvik_session_id(token), 'hex')], replaced_at = ARRAY[now() - interval '1 minute']
+		WHERE id = decode(narvik_session_id(token || '-next'), 'hex');
+		INSERT INTO narvik_events (at, kind, session_id, user_id, detail) SELECT now(), 'was there', id, user_id, '{}' FROM narvik_sessions;
 	END $$;
+
+	-- Whether the events tell how the sessions came to be these.  A life of an id begins
+	-- with an event and ends with one, or because a later event is of its new id.
+	CREATE FUNCTION adds_up() RETURNS boolean LANGUAGE sql STABLE AS $$
+		WITH ids AS (SELECT session_id, array_agg(seq ORDER BY seq) FILTER (WHERE kind <> 'ended') AS begun,
+						count(*) FILTER (WHERE kind = 'ended') AS ended, (array_agg(kind ORDER BY seq DESC))[1] AS last
+					FROM narvik_events GROUP BY session_id),
+			lives AS (SELECT begun, coalesce(cardinality(begun), 0) - ended - EXISTS (SELECT FROM narvik_sessions WHERE id = session_id)::int AS renamed FROM ids),
+			renamed AS (SELECT seq FROM lives, unnest(begun[:renamed]) AS seq)
+		SELECT (SELECT count(*) FILTER (WHERE kind IN ('was there', 'created')) - count(*) FILTER (WHERE kind = 'ended') FROM narvik_events)
+				= (SELECT count(*) FROM narvik_sessions)
+			AND NOT EXISTS (SELECT FROM narvik_sessions LEFT JOIN ids ON session_id = id WHERE coalesce(last, 'ended') = 'ended')
+			AND NOT EXISTS (SELECT FROM lives WHERE renamed < 0)
+			AND NOT EXISTS (SELECT FROM renamed AS r WHERE (SELECT count(*) FROM renamed WHERE seq >= r.seq)
+				> (SELECT count(*) FROM narvik_events WHERE seq > r.seq AND kind IN ('promoted', 'rotated', 'reauthenticated')))
+	$$;
 
 	CREATE FUNCTION end_run(token text, a text, b text) RETURNS text LANGUAGE plpgsql AS $$
 	BEGIN
 		SET LOCAL transaction_read_only = on;
-		RETURN (WITH tokens (name, token) AS (VALUES ('S', token), ('other', token || '-other'), ('A', a), ('B', b))
+		RETURN (WITH tokens (name, token) AS (VALUES ('S', token), ('next', token || '-next'), ('other', token || '-other'), ('A', a), ('B', b))
 		SELECT concat(
 			'rows: ', (SELECT string_agg(concat_ws(' ', coalesce(name, 'unknown'), user_id, data, life(expires_at),
 						CASE WHEN purge_hour <> floor(extract(epoch FROM expires_at) / 3600) THEN 'wrong hour' END), ', ' ORDER BY name)
 					FROM narvik_sessions LEFT JOIN tokens ON decode(narvik_session_id(tokens.token), 'hex') = id),
 			'; valid: ', (SELECT string_agg(name, ' ' ORDER BY name) FROM tokens, narvik_validate_session(tokens.token)),
-			'; users: ', (SELECT coalesce(string_agg(id, ' '), 'none') FROM app_users)));
+			'; users: ', (SELECT coalesce(string_agg(id, ' '), 'none') FROM app_users),
+			'; events: ', (SELECT coalesce(string_agg(event, ', ' ORDER BY event), 'none')
+					FROM (SELECT concat_ws(' ', kind, reason, coalesce(name, 'unknown'), user_id) AS event
+						  FROM narvik_events LEFT JOIN tokens ON decode(narvik_session_id(tokens.token), 'hex') = session_id
+						  WHERE kind <> 'was there') AS e),
+			CASE WHEN NOT adds_up() THEN ' THAT DO NOT ADD UP' END));
 	END $$;
 };
 
@@ -168,6 +216,7 @@ sub connect_part
 	($control, @conns) = map { DBI->connect($dsn, '', '', { RaiseError => 1, PrintError => 0, PrintWarn => 0 }) } 1 .. 3;
 	# The users go without their sessions' triggers.
 	$control->do('SET session_replication_role = replica');
+	$_->do('SET narvik.events = on') foreach @conns;
 	return;
 }
 
@@ -189,7 +238,7 @@ sub begin_side
 	@{$side}{qw(conn todo statements)} = ($conns[$who], [ @statements, @end ], scalar @statements);
 	@{$side}{qw(answers token state waits over began began_late waited_first waited_wrongly)} = ([]);
 	$side->{conn}->do("BEGIN ISOLATION LEVEL $level" . ($side->{read_only} ? ' READ ONLY' : ''));
-	$side->{conn}->do($settings{$name}) if $settings{$name};
+	$side->{conn}->do($_) foreach grep { $_ } @settings{ $name, $run->{state} };
 	$side->{conn}->do('SELECT 1') if $level eq $rr;
 	return;
 }
@@ -283,7 +332,7 @@ sub execute
 	my @choices;
 	my $sides = $run->{side};
 	++$number;
-	$control->do('VACUUM narvik_sessions, app_users') if $number % 200 == 0;
+	$control->do('VACUUM narvik_sessions, narvik_events, app_users') if $number % 200 == 0;
 	$control->selectrow_array($control->prepare_cached('SELECT begin_run(?, ?)'), {}, $run->{state}, "s-$number");
 	$run->{trace} = '';
 	begin_side($run, $_) foreach 0, 1;
@@ -414,6 +463,7 @@ sub run_pair
 			my %run = (state => $state, side => [ map { { op => $pair[$_], how => $how->[$_] } } 0, 1 ]);
 			my @choices = execute(\%run, @wanted);
 			$count{schedules}++;
+			report(\%run, 'events') if $run{outcome} =~ /DO NOT ADD UP/;
 			report(\%run, 'waits') if grep { $_->{waited_wrongly} } @{ $run{side} };
 			report(\%run, (grep { ($_->{state} // '') =~ /^4/ } @{ $run{side} }) ? 'fails' : 'in no order') unless explained(\%run);
 
@@ -430,6 +480,8 @@ sub run_pair
 sub matters
 {
 	my ($state, @names) = @_;
+	return @names == grep { $meets_replaced{$_} } @names if $is_replaced{$state};
+	return 0 if grep { /^next_/ } @names;
 	return grep { $saves{$_} } @names if $state eq 'absent';
 	return grep { $meets_guest{$_} } @names if $state eq 'guest';
 	return 1;
@@ -504,6 +556,7 @@ sub operations_alone
 			{
 				foreach my $state (@states)
 				{
+					next if ($is_replaced{$state} || $op->[0] =~ /^next_/) && !matters($state, $op->[0]);
 					my %run = (
 						state => $state, first => 0, absent => 1,
 						side => [ { op => $op, how => [ $rc, @commit ] }, { answers => [] } ]);

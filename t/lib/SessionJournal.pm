@@ -8,7 +8,8 @@
 #
 # Every session has a user of its own, so that the sessions that the server
 # makes the token of are known too.  What is remembered of one:
-#	id, expires (microseconds since 1970), n (a number in its data), and
+#	id, expires (microseconds since 1970), n (a number in its data),
+#	active (when its use was last noted, likewise; unless only the server knows), and
 #	token, unless the answer with the token got lost.
 # With narvik.events on from the beginning, the log of events has to tell the same:
 # every id that a session had, none that it had only in a transaction that was
@@ -180,6 +181,7 @@ sub table_rows
 	my $all = $dbh->selectall_arrayref(
 		q{
 		SELECT user_id, encode(id, 'hex') AS id, (extract(epoch FROM expires_at) * 1000000)::bigint AS expires,
+			(extract(epoch FROM coalesce(active_at, created_at)) * 1000000)::bigint AS active,
 			data->>'n' AS n, purge_hour = floor(extract(epoch FROM expires_at) / 3600) AS whole
 		FROM narvik_sessions}, { Slice => {} });
 	use_indexes($dbh, 'on');
@@ -200,6 +202,9 @@ sub difference
 	return 'has another expiry'
 	  if $session->{expires} eq '?' ? $before && $row->{expires} <= $before->{expires} : $row->{expires} != $session->{expires};
 	return 'has other data' if $row->{n} != $session->{n};
+	my ($active, $active_before) = map { $_ && $_->{active} // '?' } $session, $before;
+	return 'has another activity'
+	  if $active ne '?' ? $row->{active} != $active : $active_before && $active_before ne '?' && $row->{active} < $active_before;
 	return 'has half an expiry' unless $row->{whole};
 	return;
 }
@@ -228,7 +233,7 @@ sub take_over
 	my $old = $self->{sessions}{$user};
 	my $row = $rows && $rows->[0];
 	my $same = $old && $row && $old->{id} eq $row->{id};
-	my $new = $row && { (map { $_ => $row->{$_} } qw(id expires n)), $same ? (token => $old->{token}) : () };
+	my $new = $row && { (map { $_ => $row->{$_} } qw(id expires n active)), $same ? (token => $old->{token}) : () };
 	$self->apply({ $user => $new }, $old && $old->{token} && !$same ? [ $old->{token} ] : []);
 	return;
 }

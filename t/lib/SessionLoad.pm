@@ -148,19 +148,20 @@ sub connected
 # answers one row if it is done, and what the session is then, if another: '?' is what
 # only the server knows before, and nothing at all means that it is gone.
 
-my $expires = '(extract(epoch FROM expires_at) * 1000000)::bigint AS expires';
-my $validate = "SELECT *, $expires FROM narvik_validate_session(:token)";
-my $rotate = "SELECT *, $expires FROM narvik_rotate_session(:token)";
+my $times = join ', ', map { "(extract(epoch FROM ${_}_at) * 1000000)::bigint AS $_" } 'expires', 'active';
+my $validate = "SELECT *, $times FROM narvik_validate_session(:token)";
+my $rotate = "SELECT *, $times FROM narvik_rotate_session(:token)";
 my $invalidate = 'SELECT true WHERE narvik_invalidate_session(:id)';
 my $save = q{SELECT narvik_save_session(:new_id, :new_user, to_timestamp(:soon / 1000000.0), '{"n": 0}')};
 my %operations = (
 	create => [
-		10, qq{SELECT *, $expires FROM narvik_create_session(:new_user, '{"n": 0}')},
-		sub { return (id => '?', token => '?', expires => '?', n => 0) } ],
+		10, qq{SELECT *, $times FROM narvik_create_session(:new_user, '{"n": 0}')},
+		sub { return (id => '?', token => '?', expires => '?', active => '?', n => 0) } ],
 	save => [ 10, $save, sub { return saved(@_) } ],
-	validate => [ 15, "$validate WHERE NOT extended" ],
+	# Its use may be noted.
+	validate => [ 15, "$validate WHERE NOT extended", sub { return (%{ $_[0] }, active => '?') } ],
 	validate_dead => [ 5, 'SELECT true WHERE NOT EXISTS (SELECT FROM narvik_validate_session(:dead))' ],
-	extend => [ 20, "$validate WHERE extended OR due", sub { return (%{ $_[0] }, expires => '?') } ],
+	extend => [ 20, "$validate WHERE extended OR due", sub { return (%{ $_[0] }, expires => '?', active => '?') } ],
 	make_due => [
 		8, 'SELECT true WHERE narvik_update_session_expiry(:id, to_timestamp(:soon / 1000000.0))',
 		sub { return (%{ $_[0] }, expires => $_[1]{soon}) } ],
@@ -225,7 +226,7 @@ sub next_op
 				die "$user: not extended\n" unless $row->{extended} && $row->{expires} > $old->{expires};
 			}
 			return {} unless $becomes;
-			my $now = %session ? { map { $_ => $session{$_} eq '?' ? $row->{$_} : $session{$_} } keys %session } : undef;
+			my $now = %session ? { map { $_ => $session{$_} eq '?' ? $row->{$_} // '?' : $session{$_} } keys %session } : undef;
 			my $ended = $old && !($now && $now->{token} eq $old->{token});
 			return ({ %changes, $user => $now }, $ended ? $old->{token} : ());
 		});
@@ -235,7 +236,7 @@ sub next_op
 sub saved
 {
 	my ($old, $value) = @_;
-	return (token => $value->{new_token}, id => $value->{new_id}, n => 0, expires => $value->{soon});
+	return (token => $value->{new_token}, id => $value->{new_id}, n => 0, expires => $value->{soon}, active => '?');
 }
 
 sub do_save

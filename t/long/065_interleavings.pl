@@ -1,8 +1,9 @@
 # Two operations on one session at the same time, in every interleaving: they
 # answer and leave behind what they do one after the other.  See Interleave.pm.
 #
-# 26 operations, each with each and with itself, on a session that is due, fresh
-# or expired (for some, also one that is not there, or a guest's), in eight ways: READ
+# 27 operations, each with each and with itself, on a session that is due, fresh
+# or expired (for some, also one that is not there, or a guest's), and ten on one
+# whose token was replaced, with the old token or the new one; in eight ways: READ
 # COMMITTED and REPEATABLE READ, commit, rollback and prepare.  Ways that differ
 # only in who is A are not all there, nor is SERIALIZABLE, where PostgreSQL may
 # make any transaction fail.
@@ -37,7 +38,7 @@ is(operations_alone($node), slurp_file("$FindBin::RealBin/../data/alone.txt"), '
 
 my ($violations, $total) = interleave($node);
 is(join("\n", @$violations), '', "$total->{schedules} interleavings");
-cmp_ok($total->{schedules}, '>', 45_000, 'which are all of them');
+cmp_ok($total->{schedules}, '>', 55_000, 'which are all of them');
 is( join(' ', grep { /^\d/ } sort keys %$total), '23505 40001 40P01',
 	'every exception is one: ' . join(', ', map { "$_ $total->{$_}" } sort keys %$total));
 
@@ -163,6 +164,68 @@ my @plants = (
 				RETURN (token, narvik_session_id(token), $1, now(), now() + interval '30 days',
 					NULL::timestamptz, NULL::timestamptz, $2, true, false);
 			END $$}
+	},
+	{   what => 'a reauthentication that reads the data first',
+		operations => 'reauthenticate,update_data',
+		violation => 'in no order: reauthenticate, update_data',
+		sql => q{
+			CREATE OR REPLACE FUNCTION narvik_reauthenticate_session(token text, patch jsonb DEFAULT '{}')
+			RETURNS SETOF narvik_created_session LANGUAGE plpgsql AS $$}
+		  . $row_of_token . q{
+				token := narvik_generate_token();
+				UPDATE narvik_sessions SET id = decode(narvik_session_id(token), 'hex'), data = s.data || patch WHERE seq = s.seq;
+				IF FOUND THEN
+					RETURN QUERY SELECT token, narvik_session_id(token), user_id, created_at, expires_at, authenticated_at, active_at, data, true, false
+					FROM narvik_sessions WHERE seq = s.seq;
+				END IF;
+			END $$}
+	},
+	{   what => 'a log-out with a replaced token that misses a rotation',
+		operations => 'invalidate,next_rotate',
+		violation => 'in no order: invalidate, next_rotate',
+		sql => q{
+			CREATE OR REPLACE FUNCTION narvik_invalidate_session(session_id text, reason text DEFAULT NULL) RETURNS boolean LANGUAGE plpgsql AS $$
+			DECLARE
+				old_id bytea := decode(session_id, 'hex');
+				present_id bytea := (SELECT id FROM narvik_sessions WHERE id = old_id OR replaced_ids @> ARRAY[old_id]);
+			BEGIN
+				DELETE FROM narvik_sessions WHERE id = present_id;
+				RETURN FOUND;
+			END $$}
+	},
+	{   what => 'a reuse that waits for the session to end it',
+		operations => 'validate,next_update_data',
+		violation => 'waits: validate, next_update_data',
+		sql => "$validate AS \$\$ $row_of_token" . q{
+			IF s.id IS NULL AND current_setting('narvik.detect_reuse')::boolean THEN
+				DELETE FROM narvik_sessions WHERE replaced_ids @> ARRAY[decode(narvik_session_id($1), 'hex')];
+				RETURN;
+			END IF;} . $extended_row . '$$' },
+	{   what => 'an event of an end that somebody else came first to',
+		operations => 'invalidate',
+		violation => 'events: invalidate, invalidate',
+		sql => q{
+			CREATE OR REPLACE FUNCTION narvik_invalidate_session(session_id text, reason text DEFAULT NULL) RETURNS boolean LANGUAGE plpgsql AS $$
+			BEGIN
+				INSERT INTO narvik_events (at, kind, reason, session_id, user_id, detail)
+				SELECT now(), 'ended', 'logout', id, user_id, '{}' FROM narvik_sessions WHERE id = decode($1, 'hex');
+				DELETE FROM narvik_sessions WHERE id = decode($1, 'hex');
+				RETURN FOUND;
+			END $$}
+	},
+	{   what => 'an event that gets lost while somebody else writes',
+		operations => 'create,rotate',
+		violation => 'events: create, rotate',
+		sql => q{
+			CREATE FUNCTION lose() RETURNS trigger LANGUAGE plpgsql AS $$
+			BEGIN
+				IF EXISTS (SELECT FROM pg_stat_activity
+						   WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_xid IS NOT NULL) THEN
+					RETURN NULL;
+				END IF;
+				RETURN NEW;
+			END $$;
+			CREATE TRIGGER lose BEFORE INSERT ON narvik_events FOR EACH ROW EXECUTE FUNCTION lose()}
 	});
 
 foreach my $plant (@plants)
