@@ -2,6 +2,8 @@
 # work folder.  A tree is made anew each time: what an earlier run has left may
 # be half made or out of date.
 
+NETWORK=
+
 # The suites that have a version of PostgreSQL.  experimental needs sid.
 suites_of() { # suites_of <major version>
 	case $1 in
@@ -39,11 +41,28 @@ make_tree() { # make_tree <folder> <suite>...
 	copy_sources "$tree/root/narvik"
 }
 
+# A network without any port in use, from which the machine's can be reached, for what
+# runs in a tree from now on.
+own_network() { # own_network <tree>
+	need_packages slirp4netns
+	setpriv --pdeathsig KILL unshare --net sleep infinity &
+	NETWORK=$!
+	BESIDE+=("$NETWORK")
+	until [[ ! /proc/$NETWORK/ns/net -ef /proc/self/ns/net && $(</proc/"$NETWORK"/comm) == sleep ]]; do sleep 0.1; done
+	setpriv --pdeathsig KILL slirp4netns --configure --mtu=65520 "$NETWORK" tap0 >"$WORK/network.log" 2>&1 &
+	BESIDE+=("$!")
+	until grep -q tap0 "/proc/$NETWORK/net/route"; do
+		kill -0 "$!" 2>/dev/null || { cat "$WORK/network.log" >&2 && return 1; }
+		sleep 0.1
+	done
+	echo "nameserver 10.0.2.3" >"$1/etc/resolv.conf"
+}
+
 # Runs a command while the tree has a /proc, which newer packages need.  It and
 # the processes are the tree's own: what the command leaves running ends with it.
 beside_tree() { # beside_tree <folder> <command>...
 	local status=0
-	setsid unshare --mount --pid --fork --kill-child --mount-proc="$1/proc" "${@:2}" <&0 &
+	setsid ${NETWORK:+nsenter --net="/proc/$NETWORK/ns/net"} unshare --mount --pid --fork --kill-child --mount-proc="$1/proc" "${@:2}" <&0 &
 	CHILD=$!
 	wait "$CHILD" || status=$?
 	CHILD=

@@ -5,19 +5,15 @@
 use strict;
 use warnings;
 
-# PostgreSQL's modules take it away.
-my $port;
-BEGIN { $port = $ENV{PGPORT} }
-
 use FindBin;
 use Pages;
 use Test::More;
 
 # As much of PostgreSQL::Test::Cluster as Pages needs.
 package DebiansServer;
-sub connstr { return "port=$port dbname=$_[1]" }
+sub connstr { return "dbname=$_[1]" }
 sub host { return '/var/run/postgresql' }
-sub port { return $port }
+sub port { return 5432 }
 sub data_dir { return (glob('/var/lib/postgresql/*/main'))[0] }
 
 package main;
