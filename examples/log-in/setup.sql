@@ -32,8 +32,11 @@ GRANT SELECT, INSERT, DELETE, UPDATE (succeeded) ON app_tries TO accounts;
 CREATE FUNCTION begin_try(user_name text, client inet) RETURNS SETOF bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    -- Of IPv6 everybody has a /64.
-    of_client inet := network(set_masklen(client, CASE family(client) WHEN 4 THEN 32 ELSE 64 END));
+    -- IPv4 can come as ::ffff:192.0.2.7.  Of IPv6 everybody has a /64.
+    of_client inet := CASE
+        WHEN client <<= '::ffff:0:0/96' THEN '0.0.0.0'::inet + (client - '::ffff:0:0'::inet)
+        WHEN family(client) = 4 THEN client
+        ELSE network(set_masklen(client, 64)) END;
     at_home   boolean;
 BEGIN
     -- Those that come at once count each other.
@@ -43,7 +46,7 @@ BEGIN
         WHERE u.name = user_name AND n.network = of_client);
     IF (SELECT count(*) FROM public.app_tries WHERE network = of_client AND NOT succeeded) < 20
         AND (at_home
-            OR (SELECT count(*) FROM public.app_tries WHERE name = user_name AND NOT known AND NOT succeeded) < 10)
+            OR (SELECT count(*) FROM public.app_tries WHERE name = user_name AND NOT known AND NOT succeeded) < 100)
     THEN
         RETURN QUERY INSERT INTO public.app_tries (name, network, known)
             VALUES (left(user_name, 100), of_client, at_home) RETURNING id;

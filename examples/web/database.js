@@ -3,24 +3,31 @@
 import pg from 'pg';
 
 pg.types.setTypeParser(pg.types.builtins.INT8, String);
-const pool = new pg.Pool({ max: 10 });
+const pages = new pg.Pool({ max: 10 });
 
-// A connection can break at any time.  Who is using it gets an error of his own;
+// To look at a password keeps a processor busy for long.  Those who wait for that have
+// these connections, and pages do not wait for them.
+const passwords = new pg.Pool({ max: 2 });
+
+// A connection can break at any time.  Who is using it gets an error of their own;
 // this must not end the application.
-pool.on('connect', (client) => {
-	client.on('error', (error) => console.error('connection lost:', error.message));
-});
-pool.on('error', () => {});
+for (const pool of [pages, passwords]) {
+	pool.on('connect', (client) => {
+		client.on('error', (error) => console.error('connection lost:', error.message));
+	});
+	pool.on('error', () => {});
+}
 
 // Who asks: one call, which makes the session the identity of the transaction.
 // Row-level security trusts it.  There is always a row; without a valid session its
 // session_id is NULL, and of a guest its id.
 //   draft       what a guest has written
+//   said        what the next page has to say
 //   form_token  what only a page of this very session can know
 //   set_cookie  an extended session's, which lives longer
-//   dead        removes the cookie of a session that is none any more
+//   dead        removes the cookie of a session that has ended
 const WHO = `
-	SELECT s.id AS session_id, s.token, s.user_id AS id, s.data ->> 'draft' AS draft,
+	SELECT s.id AS session_id, s.token, s.user_id AS id, s.data ->> 'draft' AS draft, s.data -> 'said' AS said,
 		(SELECT name FROM users WHERE id = s.user_id::bigint) AS name,
 		encode(hmac('form', s.token, 'sha256'), 'hex') AS form_token, s.set_cookie, s.expires_at,
 		CASE WHEN s.id IS NULL AND position(convert_to(narvik_cookie_name() || '=', 'UTF8') IN header) > 0
@@ -35,7 +42,7 @@ const cookies = (request) => Buffer.from(request.headers.cookie ?? '', 'latin1')
 // share one share the identity.  work(db, me) returns what to answer; nothing
 // is sent before the transaction has committed.  One that is READ ONLY neither
 // extends the session nor counts as activity.
-export async function transaction(request, work, mode = '') {
+export async function transaction(request, work, mode = '', pool = pages) {
 	const client = await pool.connect();
 	const db = async (sql, ...values) => (await client.query(sql, values)).rows;
 	let broken;
@@ -44,7 +51,7 @@ export async function transaction(request, work, mode = '') {
 		const [me] = await db(WHO, cookies(request));
 		const answer = await work(db, me);
 		await db('COMMIT');
-		return { ...answer, cookie: answer.cookie ?? me.set_cookie ?? me.dead };
+		return { ...answer, cookie: answer.cookie ?? me.set_cookie };
 	} catch (error) {
 		await db('ROLLBACK').catch((lost) => { broken = lost; });
 		throw error;
@@ -52,3 +59,5 @@ export async function transaction(request, work, mode = '') {
 		client.release(broken);
 	}
 }
+
+export const withPassword = (request, work) => transaction(request, work, '', passwords);

@@ -20,7 +20,7 @@ const systems = {
 
 const first = (names, text) => Object.keys(names).find((name) => names[name].test(text));
 
-export function device(userAgent = '') {
+export function deviceLabel(userAgent = '') {
 	const browser = first(browsers, userAgent) ?? 'Unknown browser';
 	const system = first(systems, userAgent);
 	return system ? `${browser} on ${system}` : browser;

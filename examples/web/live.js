@@ -47,15 +47,17 @@ async function admit(socket, request) {
 	}
 }
 
-export function live(server) {
-	server.on('upgrade', (request, stream, head) => {
-		stream.on('error', () => {});
-		if (request.url !== '/live' || !isFromHere(request)) {
-			stream.end('HTTP/1.1 403 Forbidden\r\nConnection: close\r\n\r\n');
-			return;
-		}
-		wss.handleUpgrade(request, stream, head, (socket) => admit(socket, request));
-	});
+function upgrade(request, stream, head) {
+	stream.on('error', () => {});
+	if (request.url !== '/live' || !isFromHere(request)) {
+		stream.end('HTTP/1.1 403 Forbidden\r\nConnection: close\r\n\r\n');
+		return;
+	}
+	wss.handleUpgrade(request, stream, head, (socket) => admit(socket, request));
+}
+
+export function live(servers) {
+	for (const server of servers) server.on('upgrade', upgrade);
 	listen();
 	// Who is gone without a word.
 	setInterval(() => {

@@ -42,6 +42,10 @@ const page = (title, { me, here, wide }, content) => html`<!doctype html>
 	${me && html`<template id="ended">
 		<h1>Your session has ended</h1>
 		<p class="notice bad" role="alert">You are logged out. <a href="/log-in">Log in again</a></p>
+		<form class="card compose" method="post" action="/notes">
+			${noteField('This note is not saved yet')}
+			<button>Keep it and log in</button>
+		</form>
 	</template>`}
 </body>
 </html>
@@ -51,16 +55,20 @@ const page = (title, { me, here, wide }, content) => html`<!doctype html>
 
 const notice = (text) => text && html`<p class="notice" role="status">${text}</p>`;
 
-const alert = (text) => text && html`<p class="notice bad" role="alert">${text}</p>`;
+const alert = (text) => text && html`<p class="notice bad" role="alert" id="alert">${text}</p>`;
 
-// An input with its label and a hint; after a mistake, what is wrong instead.
-function input(name, label, { error, hint, ...attributes }) {
+// Of the field to correct; described by the element that says what is wrong.
+const mistaken = (help) => html` aria-invalid="true" aria-describedby="${help}" autofocus`;
+
+// An input with its label and a hint; after a mistake, what is wrong instead, unless
+// an alert above the form says it.
+function input(name, label, { error, alerted, hint, ...attributes }) {
 	return html`
 	<div class="field">
 		<label for="${name}">${label}</label>
 		<input id="${name}" name="${name}" required${Object.entries(attributes).map(([key, value]) =>
-			html` ${key}="${value}"`)}${(error || hint) && html` aria-describedby="${name}-help"`}${
-			error && html` aria-invalid="true" autofocus`}>
+			html` ${key}="${value}"`)}${alerted ? mistaken('alert') : error ? mistaken(`${name}-help`)
+			: hint && html` aria-describedby="${name}-help"`}>
 		${error ? html`<p class="error" id="${name}-help">${error}</p>`
 			: hint && html`<p class="hint" id="${name}-help">${hint}</p>`}
 	</div>`;
@@ -71,9 +79,17 @@ const newPassword = (label, error) => input('password', label, {
 	type: 'password', autocomplete: 'new-password', minlength: 8, maxlength: 72,
 });
 
+// For password managers, which want to know whose password it is.
+const userName = (me) => html`<input name="username" autocomplete="username" value="${me.name}" hidden>`;
+
 const nameField = (value = '', error, hint) => input('name', 'Name', {
 	error, hint, value, autocomplete: 'username', autocapitalize: 'none', spellcheck: 'false', maxlength: 30,
 });
+
+const noteField = (label, body, error) => html`
+	<label for="body">${label}</label>
+	<textarea id="body" name="body" rows="2" maxlength="2000" required${error && mistaken('alert')}>
+${body}</textarea>`;
 
 // ---- times ------------------------------------------------------------------
 
@@ -92,7 +108,7 @@ function time(date) {
 
 const kept = (draft) => draft && notice('Your note is kept. Create an account or log in, and it is yours.');
 
-export const welcome = ({ body = '', error, deleted } = {}) => page('Notes of your own', { wide: true }, html`
+export const welcome = ({ body, error, deleted } = {}) => page('Notes of your own', { wide: true }, html`
 	${deleted && notice('Your account is deleted, and your notes with it.')}
 	<div class="hero">
 		<div>
@@ -103,23 +119,21 @@ export const welcome = ({ body = '', error, deleted } = {}) => page('Notes of yo
 				<a class="button second" href="/log-in">Log in</a></p>
 			${alert(error)}
 			<form class="card compose" method="post" action="/draft">
-				<label for="body">Write a note now, sign up later</label>
-				<textarea id="body" name="body" rows="2" maxlength="2000" required>
-${body}</textarea>
+				${noteField('Write a note now, sign up later', body, error)}
 				<button class="second">Keep it</button>
 			</form>
 		</div>
 		<pre class="card" tabindex="0" aria-label="What the database is asked"><code><i>-- each click</i>
 <b>BEGIN</b>;
 <b>SELECT</b> * <b>FROM</b>
-    narvik_authenticate_cookie($1);
+  narvik_authenticate_cookie($1);
 <b>SELECT</b> body <b>FROM</b> notes;
 <b>COMMIT</b>;
 
 <i>-- whose notes?</i>
 <b>CREATE POLICY</b> own_notes <b>ON</b> notes
-    <b>USING</b> (owner = (<b>SELECT</b>
-        narvik_current_user_id()::bigint));</code></pre>
+  <b>USING</b> (owner = (<b>SELECT</b>
+    narvik_current_user_id()::bigint));</code></pre>
 	</div>
 	<ul class="points">
 		<li><h2>Rows know their owner</h2>
@@ -147,7 +161,8 @@ export const logIn = ({ draft, name, error, ended } = {}) => page('Log in', {}, 
 	${alert(error)}
 	<form class="card" method="post" action="/log-in">
 		${nameField(name)}
-		${input('password', 'Password', { type: 'password', autocomplete: 'current-password', maxlength: 72 })}
+		${input('password', 'Password', {
+			alerted: error, type: 'password', autocomplete: 'current-password', maxlength: 72 })}
 		<button>Log in</button>
 	</form>
 	<p class="aside">New here? <a href="/sign-up">Create an account</a></p>`);
@@ -164,13 +179,20 @@ const note = (me, { id, body, created_at }) => html`
 		</form>
 	</li>`;
 
-export const notes = (me, all, { body = '', error } = {}) => page('Notes', { me, here: '/notes', wide: true }, html`
+// This page is all that has it still.
+const deletion = (me, body) => html`
+	<form class="notice deleted" method="post" action="/notes">${token(me)}
+		<input type="hidden" name="body" value="${body}">
+		<span role="status">The note is deleted.</span>
+		<button class="second">Put it back</button>
+	</form>`;
+
+export const notes = (me, all, { body, error, deleted } = {}) => page('Notes', { me, here: '/notes', wide: true }, html`
 	<h1>Notes</h1>
 	${alert(error)}
+	${deleted && deletion(me, deleted)}
 	<form class="card compose" method="post" action="/notes">${token(me)}
-		<label for="body">New note</label>
-		<textarea id="body" name="body" rows="2" maxlength="2000" required>
-${body}</textarea>
+		${noteField('New note', body, error)}
 		<button>Add note</button>
 	</form>
 	${all.length === 0
@@ -180,9 +202,8 @@ ${body}</textarea>
 // ---- sessions ---------------------------------------------------------------
 
 function sessionsEnded(count) {
-	if (!/^\d{1,6}$/.test(count)) return null;
-	if (count === '0') return 'No other session was there to end.';
-	return count === '1' ? 'One session was ended.' : `${count} sessions were ended.`;
+	if (count === 0) return 'No other session was there to end.';
+	return count === 1 ? 'One session was ended.' : `${count} sessions were ended.`;
 }
 
 const isPhone = (device) => /iPhone|iPad|Android/.test(device);
@@ -201,12 +222,12 @@ const session = (me, { id, device, created_at, active_at, expires_at, this_devic
 		</form>`}
 	</li>`;
 
-export const sessions = (me, all, ended) => page('Your sessions', { me, here: '/sessions', wide: true }, html`
+export const sessions = (me, all, { ended }) => page('Your sessions', { me, here: '/sessions', wide: true }, html`
 	<h1>Your sessions</h1>
 	<p class="lead">Where you are logged in. Something you do not know? Log it out, then
 		<a href="/password">change your password</a>. What happened
 		is in the <a href="/sessions/log">security log</a>.</p>
-	${notice(sessionsEnded(ended))}
+	${ended !== undefined && notice(sessionsEnded(ended))}
 	<ul class="card sessions">${all.map((each) => session(me, each))}</ul>
 	<form method="post" action="/sessions/end-others">${token(me)}
 		<button class="second bad"${all.length === 1 && html` disabled`}>Log out everywhere else</button>
@@ -240,9 +261,9 @@ export const securityLog = (me, events, more) => page('Security log', { me, here
 export const password = (me, { ended, errors = {} } = {}) => page('Change password', { me, here: '/password' }, html`
 	<h1>Change password</h1>
 	<p class="lead">You stay logged in here. All your other devices are logged out.</p>
-	${ended && notice(`Your password is changed. ${sessionsEnded(ended) ?? ''}`)}
+	${ended !== undefined && notice(`Your password is changed. ${sessionsEnded(ended)}`)}
 	<form class="card" method="post" action="/password">${token(me)}
-		<input type="hidden" name="username" autocomplete="username" value="${me.name}">
+		${userName(me)}
 		${input('old_password', 'Old password', {
 			error: errors.old_password, type: 'password', autocomplete: 'current-password', maxlength: 72 })}
 		${newPassword('New password', errors.password)}
@@ -261,10 +282,11 @@ export const account = (me, confirmed, error) => page('Delete your account', { m
 	</form>` : html`
 	<p class="lead">Please show first that it is you.</p>
 	<form class="card" method="post" action="/account/confirm">${token(me)}
-		<input type="hidden" name="username" autocomplete="username" value="${me.name}">
+		${userName(me)}
 		${input('password', 'Password', { error, type: 'password', autocomplete: 'current-password', maxlength: 72 })}
 		<button>Go on</button>
-	</form>`}`);
+	</form>`}
+	<p class="aside"><a href="/password">Keep the account</a></p>`);
 
 // ---- refusals ---------------------------------------------------------------
 
@@ -278,7 +300,7 @@ export const refusals = {
 	503: ['We are not quite there', 'The database does not answer. Please try again in a moment.'],
 };
 
-export const refusal = (status) => page(refusals[status][0], {}, html`
+export const refusal = (status, me) => page(refusals[status][0], { me }, html`
 	<div class="refusal">
 		<p class="status">${status}</p>
 		<h1>${refusals[status][0]}</h1>

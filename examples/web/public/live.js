@@ -5,9 +5,13 @@ const ENDED = 4001; // there is no such session
 
 let pause = 500;
 
+// What was typed and not sent stays, in a form that keeps it until log-in.
 function showEnd() {
-	const { content } = document.querySelector('#ended');
-	document.querySelector('main').replaceChildren(content.cloneNode(true));
+	const end = document.querySelector('#ended').content.cloneNode(true);
+	const typed = document.querySelector('#body')?.value ?? '';
+	if (typed.trim()) end.querySelector('textarea').value = typed;
+	else end.querySelector('form').remove();
+	document.querySelector('main').replaceChildren(end);
 }
 
 function open() {

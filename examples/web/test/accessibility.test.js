@@ -3,14 +3,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import axe from 'axe-core';
-import { admin, house, logIn, person, signUp } from './support.js';
+import { admin, consoleSeen, house, logIn, person, signUp } from './support.js';
 
 house();
 
 // Each page, by somebody who can see it, and as it looks after a mistake.
 async function eachPage(options, look) {
 	const visitor = await person(options);
-	for (const path of ['/', '/sign-up', '/log-in', '/log-in?ended', '/nowhere']) {
+	for (const path of ['/', '/sign-up', '/log-in', '/nowhere']) {
 		await visitor.page.goto(path);
 		await look(visitor.page, path);
 	}
@@ -21,13 +21,23 @@ async function eachPage(options, look) {
 	await visitor.page.locator('form').evaluate((form) => { form.noValidate = true; });
 	await visitor.click('Create account');
 	await look(visitor.page, 'sign-up with mistakes');
+	await visitor.page.goto('/log-in');
+	await visitor.fill({ Name: 'nobody-here', Password: 'wrong' });
+	await visitor.click('Log in');
+	await look(visitor.page, 'log-in with a mistake');
 
 	const alice = await signUp('alice', options);
 	await look(alice.page, 'no notes');
 	await logIn(alice.name, options);
 	await alice.fill({ 'New note': `a ${'very'.repeat(40)}long word` });
 	await alice.click('Add note');
-	for (const path of ['/notes', '/sessions', '/sessions?ended=2', '/sessions/log', '/password', '/password?ended=1', '/account']) {
+	await alice.click('Delete note');
+	await look(alice.page, 'a note that can be put back');
+	await alice.click('Put it back');
+	await alice.page.goto('/sessions');
+	await alice.click('Log out everywhere else');
+	await look(alice.page, 'sessions, with a message');
+	for (const path of ['/notes', '/sessions', '/sessions/log', '/password', '/account', '/nowhere']) {
 		await alice.page.goto(path);
 		await look(alice.page, path);
 	}
@@ -37,6 +47,11 @@ async function eachPage(options, look) {
 	await admin('DELETE FROM users WHERE name = $1', alice.name);
 	await alice.page.locator('[role=alert]').waitFor();
 	await look(alice.page, 'a session that has ended');
+	const writer = await signUp('writer', options);
+	await writer.fill({ 'New note': 'a thought' });
+	await admin('DELETE FROM users WHERE name = $1', writer.name);
+	await writer.page.locator('[role=alert]').waitFor();
+	await look(writer.page, 'a session that has ended, with a note');
 }
 
 for (const colorScheme of ['light', 'dark']) {
@@ -55,6 +70,44 @@ test('no page scrolls sideways at 320 pixels', async () => {
 			[document.documentElement.scrollWidth, document.documentElement.clientWidth]);
 		assert.ok(content <= screen, `${path}: ${content} > ${screen}`);
 	});
+});
+
+test('the code sample fits on a phone', async () => {
+	for (const width of [320, 390]) {
+		const visitor = await person({ viewport: { width, height: 700 } });
+		await visitor.page.goto('/');
+		const [content, box] = await visitor.page.locator('pre').evaluate(({ scrollWidth, clientWidth }) => [scrollWidth, clientWidth]);
+		assert.ok(content <= box, `${width}: ${content} > ${box}`);
+	}
+});
+
+test('after a mistake its field has the focus, and says what is wrong', async () => {
+	const alice = await signUp('alice');
+	const visitor = await person();
+	const mistakes = [
+		[visitor, '/', { 'Write a note now, sign up later': ' ' }, 'Keep it', 'body', /Write something/],
+		[visitor, '/sign-up', { Name: 'x', Password: 'short' }, 'Create account', 'name', /3 to 30/],
+		[visitor, '/log-in', { Name: 'nobody-here', Password: 'wrong' }, 'Log in', 'password', /Wrong name or password/],
+		[alice, '/notes', { 'New note': ' ' }, 'Add note', 'body', /Write something/],
+		[alice, '/password', { 'Old password': 'wrong', 'New password': 'battery staple' }, 'Change password', 'old_password',
+			/not your password/],
+	];
+	for (const [somebody, path, fields, button, field, complaint] of mistakes) {
+		await somebody.page.goto(path);
+		await somebody.page.locator('form').evaluateAll((forms) => forms.forEach((form) => { form.noValidate = true; }));
+		await somebody.fill(fields);
+		await somebody.click(button);
+		await somebody.page.locator(`#${field}[aria-invalid]:focus`).waitFor();
+		const help = await somebody.page.locator(':focus').getAttribute('aria-describedby');
+		assert.match(await somebody.page.locator(`#${help}`).innerText(), complaint);
+	}
+});
+
+test("the browser's console is silent", async () => {
+	consoleSeen();
+	await eachPage({}, async (page) => { await page.waitForLoadState('load'); });
+	// That a page is not found, the browser says itself.
+	assert.deepEqual(consoleSeen().filter((line) => !/status of 404 .*\/nowhere$/.test(line)), []);
 });
 
 test('no page has a script but one, which is a file of ours', async () => {

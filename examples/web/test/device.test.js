@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { device } from '../device.js';
+import { deviceLabel } from '../device.js';
 
 test('devices are named after their User-Agent header', () => {
 	const chrome = 'AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36';
@@ -20,5 +20,5 @@ test('devices are named after their User-Agent header', () => {
 		['curl/8.5.0', 'Unknown browser'],
 		['', 'Unknown browser'],
 		[undefined, 'Unknown browser'],
-	]) assert.equal(device(agent), name, agent);
+	]) assert.equal(deviceLabel(agent), name, agent);
 });

@@ -114,7 +114,8 @@ test('a socket is for pages of ours and for who is logged in', async () => {
 	assert.equal(await (await connect(nobody)).closed, ENDED);
 	await nobody.post('/draft', { body: 'a guest' });
 	assert.equal(await (await connect(nobody)).closed, ENDED);
-	for (const options of [{ origin: 'https://example.org' }, { origin: null }, { path: '/elsewhere' }]) {
+	for (const options of [{ origin: 'https://example.org' }, { origin: null }, { origin: web.url.replace('https:', 'http:') },
+		{ path: '/elsewhere' }]) {
 		assert.match(await (await connect(alice, options)).refused, /403/, JSON.stringify(options));
 	}
 });

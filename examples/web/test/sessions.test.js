@@ -146,8 +146,32 @@ test('nobody can end a session of somebody else', async () => {
 	const [{ id }] = await admin(`SELECT s.id FROM users, narvik_fetch_sessions_for_user(users.id::text) AS s
 		WHERE name = $1`, alice.name);
 	const answer = await bob.post('/sessions/end', { id, form_token: await bob.formToken() });
-	assert.equal(answer.headers().location, '/sessions?ended=0');
+	assert.equal(answer.headers().location, '/sessions');
+	await listed(bob);
+	assert.equal(await bob.notice(), 'No other session was there to end.');
 	await assertStillIn(alice);
+});
+
+test('messages come from what happened, not from the address, and once', async () => {
+	const laptop = await signUp('alice');
+	const notices = () => laptop.page.locator('.notice').count();
+	for (const path of ['/sessions?ended=3', '/password?ended=1', '/notes?deleted', '/sessions?said=x']) {
+		await laptop.page.goto(path);
+		assert.equal(await notices(), 0, path);
+	}
+	await logIn(laptop.name);
+	await laptop.post('/sessions/end-others', { form_token: await laptop.formToken() });
+	await laptop.page.goto('/notes');
+	assert.equal(await notices(), 0);
+	await listed(laptop);
+	assert.equal(await laptop.notice(), 'One session was ended.');
+	await laptop.page.reload();
+	assert.equal(await notices(), 0);
+	const visitor = await person();
+	for (const path of ['/log-in?ended', '/?deleted']) {
+		await visitor.page.goto(path);
+		assert.equal(await visitor.page.locator('.notice').count(), 0, path);
+	}
 });
 
 test('a new password rotates this session, so that a stolen token is dead, and ends the others', async () => {
@@ -220,6 +244,16 @@ test('a session in the second half of its life is extended, and so is the cookie
 	assert.equal(extended.value, cookie.value);
 	assert.ok(extended.expires > soon + 7 * 86400);
 	assert.match((await listed(alice))[0], /Expires in 14 days/);
+});
+
+test('a cookie that is extended while a password is looked at is sent', async () => {
+	const alice = await signUp('alice');
+	const form = { old_password: 'wrong', password: 'battery staple', form_token: await alice.formToken() };
+	const cookie = await alice.cookie();
+	await alice.context.addCookies([{ ...cookie, expires: Math.floor(Date.now() / 1000) + 86400 }]);
+	await admin(`SELECT narvik_update_session_expiry(narvik_session_id($1), now() + interval '1 day')`, cookie.value);
+	assert.equal((await alice.post('/password', form)).status(), 200);
+	assert.ok((await alice.cookie()).expires > Date.now() / 1000 + 13 * 86400);
 });
 
 test('the session of a guest is extended and not said to have ended', async () => {

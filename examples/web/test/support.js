@@ -92,6 +92,7 @@ let browser;
 let app;
 const contexts = [];
 const violations = [];
+const consoleLines = [];
 
 // A browser of its own, with its own cookies.
 export async function person(options = {}) {
@@ -100,6 +101,7 @@ export async function person(options = {}) {
 	context.setDefaultTimeout(PATIENCE);
 	context.on('console', (message) => {
 		if (/Content.Security.Policy/i.test(message.text())) violations.push(message.text());
+		else consoleLines.push(`${message.text()} ${message.location().url}`);
 	});
 	context.on('weberror', (error) => violations.push(String(error.error())));
 	const page = await context.newPage();
@@ -159,6 +161,7 @@ export async function assertLoggedOut({ page, heading, notice }, why) {
 export const ENDED = 'Your session has ended. Please log in again.';
 
 export const violationsSeen = () => violations.splice(0);
+export const consoleSeen = () => consoleLines.splice(0);
 
 // Every test file calls this first.  What it passes on is the application's url.
 export function house() {
@@ -174,7 +177,7 @@ export function house() {
 	// Whatever a test does, no page may break the policy it was sent with.
 	afterEach(async () => {
 		await Promise.all(contexts.splice(0).map((context) => context.close()));
-		await admin('TRUNCATE failed_log_ins');
+		await admin('TRUNCATE tries');
 		assert.deepEqual(violationsSeen(), []);
 	});
 
