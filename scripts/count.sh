@@ -46,11 +46,11 @@ tally_log() { # tally_log <what> <log> <exit status> [how many at least]
 # A script's last line is a subtotal here, so it gets the script's name.  $work is a
 # folder of the caller's.
 run() { # run <script> [argument...]
-	local log status=0 good bad rest
+	local log status=0 good bad rest began=$SECONDS
 	log=$(mktemp -p "$work")
 	"$@" | tee "$log" | sed '$d' || status=$?
 	read -r good _ bad _ rest _ <<<"$(tail -n 1 "$log")"
 	[[ $good =~ ^[0-9]+$ && $bad =~ ^[0-9]+$ ]] || good=0 bad=1
 	((status == 0 || bad > 0)) || bad=1
-	tally "$*" "$good" "$bad" "$rest"
+	tally "$*, $((SECONDS - began)) s" "$good" "$bad" "$rest"
 }
