@@ -26,6 +26,19 @@ FROM (VALUES
 		nullif(med('day 15min', 'narvik WAL') - med('wal 15min', 'narvik full page images'), 0))
 	) t(n, target, relation, wanted, measured) ORDER BY n;
 
+SELECT count(*) > 0 AS there FROM measured WHERE part = 'requests' \gset
+\if :there
+\qecho
+\qecho '### Whole requests'
+\qecho
+\qecho '| contestant | requests a second (least, most) | ratio to redis | p50, ms | p99, ms | processor seconds for 1000 requests: application | database | Redis |'
+\qecho '|---|---|---|---|---|---|---|---|'
+SELECT format('| %s | %s (%s, %s) | %s | %s | %s | %s | %s | %s |', what, shown(median), shown(least), shown(most),
+			  shown(median / med('requests', 'redis')), shown(med('requests p50', what)), shown(med('requests p99', what)),
+			  shown(med('requests application', what)), shown(med('requests database', what)), shown(med('requests Redis', what)))
+FROM medians WHERE part = 'requests' ORDER BY median DESC;
+\endif
+
 SELECT compared('in-server', 'In-server: microseconds a call', 'hand');
 SELECT compared('clients', 'Clients: requests a second', 'hand');
 SELECT compared('round-trips', 'Round trips: validate and read the user''s three notes, requests a second', 'hand_two');
