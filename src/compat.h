@@ -10,6 +10,7 @@
 
 #include "access/genam.h"
 #include "access/tableam.h"
+#include "catalog/dependency.h"
 #include "catalog/pg_namespace_d.h"
 #include "fmgr.h"
 #include "postmaster/bgworker.h"
@@ -85,6 +86,17 @@ narvik_shmem_hash(const char *name, int64 size, HASHCTL *info, int flags)
 	return ShmemInitHash(name, size, info, flags);
 #else
 	return ShmemInitHash(name, size, size, info, flags);
+#endif
+}
+
+/* The sequence of an identity column, or InvalidOid; 17 wants the relation. */
+static inline Oid
+narvik_identity_sequence(Relation rel, AttrNumber attnum)
+{
+#if PG_VERSION_NUM >= 170000
+	return getIdentitySequence(rel, attnum, true);
+#else
+	return getIdentitySequence(RelationGetRelid(rel), attnum, true);
 #endif
 }
 

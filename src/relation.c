@@ -96,6 +96,7 @@ static Table events = {
 };
 
 static Oid	known_id_index = InvalidOid;
+static Oid	known_sequence = InvalidOid;
 
 static void
 forget_relation(Datum arg, Oid relid)
@@ -104,6 +105,7 @@ forget_relation(Datum arg, Oid relid)
 	{
 		sessions.is_known = false;
 		known_id_index = InvalidOid;
+		known_sequence = InvalidOid;
 	}
 	if (relid == events.relid || relid == InvalidOid)
 		events.is_known = false;
@@ -348,6 +350,15 @@ narvik_relation_open(LOCKMODE lockmode)
 	if (!OidIsValid(known_id_index))
 		known_id_index = find_id_index(rel);
 	return rel;
+}
+
+/* The sequence of "seq"; InvalidOid if there is none any more.  The table is open. */
+Oid
+narvik_relation_sequence(Relation rel)
+{
+	if (!OidIsValid(known_sequence))
+		known_sequence = narvik_identity_sequence(rel, Anum_narvik_seq);
+	return known_sequence;
 }
 
 /* Only SQL reads and writes it, by the names of its columns. */

@@ -33,6 +33,7 @@ extern void narvik_relation_init(void);
 extern Relation narvik_relation_open(LOCKMODE lockmode);
 extern Relation narvik_relation_open_id_index(void);
 extern Relation narvik_relation_open_hour_index(Relation rel);
+extern Oid	narvik_relation_sequence(Relation rel);
 extern Relation narvik_events_open(LOCKMODE lockmode);
 extern bool narvik_events_lock_if_free(LOCKMODE lockmode);
 extern Oid	narvik_find_function(const char *name);
