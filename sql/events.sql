@@ -72,7 +72,7 @@ SET narvik.session_max_age = '2d';
 SELECT count(*) FROM narvik_validate_session(:'aged');
 SELECT narvik_delete_all_expired_sessions();
 RESET narvik.session_max_age;
-SELECT kind, reason, user_id FROM pg_temp.news();
+SELECT kind, reason, user_id FROM pg_temp.news() ORDER BY 1, 2, 3;
 
 -- put: a session of another user is another session
 SELECT narvik_put_session(narvik_session_id('p'), NULL, now() + interval '1 day', '{"device": "d"}');
@@ -92,7 +92,7 @@ SELECT count(*) FROM pg_temp.news();
 DELETE FROM people WHERE id = 'erin';
 UPDATE people SET id = 'francis' WHERE id = 'frank';
 TRUNCATE people;
-SELECT kind, reason, user_id FROM pg_temp.news();
+SELECT kind, reason, user_id FROM pg_temp.news() ORDER BY 1, 2, 3;
 SELECT narvik_unlink_users();
 DROP TABLE people;
 
