@@ -4,6 +4,9 @@
  *
  * Nobody waits for a session that has an id of its own.  An id that the client
  * chose may be taken, or about to be: then whoever is storing it is waited for.
+ *
+ * A session with an id of its own goes past the planner and the executor where a
+ * statement would do no more (can_insert_directly()).
  */
 #include "postgres.h"
 #include "compat.h"

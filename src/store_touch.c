@@ -5,8 +5,9 @@
  *
  * It never waits, neither for the row nor for the locks that a write to it
  * needs, which are those on the user and RowExclusiveLock on the table, and on
- * that of the events: validation is the one function that every request calls.  A row that somebody
- * else has is left alone.  All locks last until the transaction ends.
+ * that of the events: validation is the one function that every request calls.
+ * A row that somebody else has is left alone.  All locks last until the
+ * transaction ends.
  *
  * Nor does it fail: validation has its answer without the write.  Each write is
  * a subtransaction of its own, as an EXCEPTION block of PL/pgSQL is.
