@@ -4,6 +4,9 @@
 
 passed=0 failed=0 not_run=0
 
+# What a log says of a failure, in TAP, pg_regress's words or tally's.
+failure='^not ok|^test .* \.\.\. FAILED|^  Parse errors: |: [0-9]+ passed, [1-9][0-9]* failed'
+
 count_results() {
 	trap conclude EXIT
 }
@@ -48,7 +51,7 @@ tally_log() { # tally_log <what> <log> <exit status> [how many at least]
 run() { # run <script> [argument...]
 	local log status=0 good bad rest began=$SECONDS
 	log=$(mktemp -p "$work")
-	"$@" | tee "$log" | sed '$d' || status=$?
+	"$@" 2>&1 | tee "$log" | sed '$d' || status=$?
 	read -r good _ bad _ rest _ <<<"$(tail -n 1 "$log")"
 	[[ $good =~ ^[0-9]+$ && $bad =~ ^[0-9]+$ ]] || good=0 bad=1
 	((status == 0 || bad > 0)) || bad=1
