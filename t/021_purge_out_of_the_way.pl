@@ -129,16 +129,19 @@ ok( $node->poll_query_until('planted', $refused),
 	'a deferred trigger keeps the session from being purged, and narvik_stats says so');
 is($node->safe_psql('planted', 'SELECT count(*) FROM attempts'), '0', 'it is never run');
 
-# Made immediate, then deferred by another trigger on the way.
+# Made immediate, then deferred by another trigger on the way.  In one transaction, as
+# a worker that comes in between would find nothing that keeps the session.
 $node->safe_psql(
 	'planted', q{
+	BEGIN;
 	DROP TRIGGER deferred ON narvik_sessions;
 	CREATE FUNCTION defer() RETURNS trigger LANGUAGE plpgsql AS $$
 	BEGIN SET CONSTRAINTS ALL DEFERRED; RETURN OLD; END $$;
 	CREATE TRIGGER defer BEFORE DELETE ON narvik_sessions FOR EACH ROW EXECUTE FUNCTION defer();
+	CREATE CONSTRAINT TRIGGER later AFTER DELETE ON narvik_sessions DEFERRABLE FOR EACH ROW EXECUTE FUNCTION try();
+	COMMIT;
 }, @$as_planter);
 $node->safe_psql('planted', 'SELECT narvik_reset_stats()');
-plant('CREATE CONSTRAINT TRIGGER later AFTER DELETE ON narvik_sessions DEFERRABLE');
 ok( $node->poll_query_until('planted', $refused),
 	'nor one that another trigger deferred');
 is($node->safe_psql('planted', 'SELECT count(*) FROM attempts'), '0', 'it is not run either');
