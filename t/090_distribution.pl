@@ -112,11 +112,20 @@ sub first_match
 my $control = first_match('narvik.control', qr/^default_version = '(.*)'$/m);
 is($version =~ s/\.\d+\z//r, $control, 'narvik.control');
 is($meta->{provides}{narvik}{version}, $version, 'META.json, provides');
-is($meta->{provides}{narvik}{file}, "narvik--$control.sql", 'the file that it names');
+like($meta->{provides}{narvik}{file}, qr/^narvik--\d+\.\d+\.sql$/, 'the file that it names is that of a first version');
 is(first_match('CHANGELOG.md', qr/^## (\S+)/m), $version, 'CHANGELOG.md');
 # The archive of make dist is without debian/.
-is(first_match('debian/changelog', qr/\Anarvik \((.*)-[^-]+\)/), $version, 'debian/changelog')
-  if -d "$root/debian";
+if (-d "$root/debian")
+{
+	is(first_match('debian/changelog', qr/\Anarvik \((.*)-[^-]+\)/), $version, 'debian/changelog');
+	is(first_match('debian/changelog', qr/^ -- (.*?)  /m), $meta->{maintainer}, 'debian/changelog: the maintainer');
+	foreach my $file ('debian/control', 'debian/control.in')
+	{
+		is(first_match($file, qr/^Maintainer: (.*)$/m), $meta->{maintainer}, "$file: the maintainer");
+		is(first_match($file, qr/^Homepage: (.*)$/m), $meta->{resources}{homepage}, "$file: the homepage");
+		is(first_match($file, qr/^Vcs-Git: (.*)$/m), $meta->{resources}{repository}{url}, "$file: the repository");
+	}
+}
 # Since 18 the module says it, too.
 my $node = PostgreSQL::Test::Cluster->new('main');
 if ($node->pg_version >= 18)
