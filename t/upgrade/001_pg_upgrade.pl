@@ -12,12 +12,17 @@ use FindBin;
 use lib "$FindBin::RealBin/../lib";
 
 use LinkTest;
+use NextVersion;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $old = PostgreSQL::Test::Cluster->new('old', install_path => $ENV{OLD_INSTALL});
 my $new = PostgreSQL::Test::Cluster->new('new');
+# This one gets the next version of narvik at the same time.
+my $postgresql = copy_of_postgresql();
+install_next_version($postgresql);
+my $next = PostgreSQL::Test::Cluster->new('next', install_path => $postgresql);
 
 sub major_of
 {
@@ -25,8 +30,8 @@ sub major_of
 	return int($node->safe_psql('postgres', 'SHOW server_version_num') / 10000);
 }
 
-# Both clusters purge every second, whenever they are allowed to.
-foreach my $node ($old, $new)
+# They all purge every second, whenever they are allowed to.
+foreach my $node ($old, $new, $next)
 {
 	# Checksums, which 18 has by default, have to be the same.
 	$node->init($node->{_pg_version} >= 18 ? (extra => ['--no-data-checksums']) : ());
@@ -139,14 +144,17 @@ $old->stop;
 
 # From here on both may purge: they must not while pg_upgrade runs them.
 $old->append_conf('postgresql.conf', 'narvik.purge = on');
-my @upgrade = (
-	'pg_upgrade', '--no-sync', '--retain',
-	'-d', $old->data_dir, '-D', $new->data_dir,
-	'-b', $old->config_data('--bindir'), '-B', $new->config_data('--bindir'),
-	'-s', $new->host, '-p', $old->port, '-P', $new->port);
 chdir $PostgreSQL::Test::Utils::tmp_check or die;
-$new->command_ok([ @upgrade, '--check' ], 'pg_upgrade --check finds nothing wrong');
-$new->command_ok(\@upgrade, 'pg_upgrade');
+foreach my $node ($new, $next)
+{
+	my @upgrade = (
+		'pg_upgrade', '--no-sync', '--retain',
+		'-d', $old->data_dir, '-D', $node->data_dir,
+		'-b', $old->config_data('--bindir'), '-B', $node->config_data('--bindir'),
+		'-s', $node->host, '-p', $old->port, '-P', $node->port);
+	$node->command_ok([ @upgrade, '--check' ], 'pg_upgrade --check finds nothing wrong') if $node == $new;
+	$node->command_ok(\@upgrade, 'pg_upgrade');
+}
 
 # ---- the new cluster --------------------------------------------------------
 
@@ -212,4 +220,36 @@ $new->reload;
 ok($new->poll_query_until('shop', $expired, '0'), 'the purge goes on in the new cluster');
 
 $new->stop;
+
+# ---- with the next version of narvik ----------------------------------------
+
+$next->append_conf('postgresql.conf', 'narvik.purge = off');
+$next->start;
+
+sub tokens_answer
+{
+	my ($when) = @_;
+	is($next->safe_psql('shop', sprintf($answer, $tokens{$_})), $answers{$_}, "$when: the token of $_ answers as before")
+	  foreach sort keys %tokens;
+	return;
+}
+
+foreach my $db (@databases)
+{
+	is($next->safe_psql($db, $same{$_}), $before{$db}{$_}, "next version, $db: $_") foreach sort keys %same;
+}
+tokens_answer('next version');
+foreach my $db (@databases)
+{
+	$next->safe_psql($db, 'ALTER EXTENSION narvik UPDATE');
+	like(
+		$next->safe_psql($db, 'SELECT extversion, narvik_library() FROM pg_extension WHERE extname = \'narvik\''),
+		qr/^(.*)\|\1\.0$/, "$db: is updated");
+	is(grants_of($next, $db) =~ s/^narvik_library\|.*\n//mr, $before{$db}{grants}, "$db: with its grants");
+}
+check_link($next, $_, $_, "updated $_") foreach linked_databases();
+tokens_answer('updated');
+is(as_app($next, 'shop', q{SELECT count(*) FROM narvik_create_session('grace')}), '1', 'updated: the application logs somebody in');
+$next->stop;
+
 done_testing();
