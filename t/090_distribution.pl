@@ -114,6 +114,7 @@ is($version =~ s/\.\d+\z//r, $control, 'narvik.control');
 is($meta->{provides}{narvik}{version}, $version, 'META.json, provides');
 like($meta->{provides}{narvik}{file}, qr/^narvik--\d+\.\d+\.sql$/, 'the file that it names is that of a first version');
 is(first_match('CHANGELOG.md', qr/^## (\S+)/m), $version, 'CHANGELOG.md');
+is(first_match('packaging/narvik.spec', qr/^Version: +(\S+)$/m), $version, 'packaging/narvik.spec');
 # The archive of make dist is without debian/.
 if (-d "$root/debian")
 {
