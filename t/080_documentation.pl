@@ -367,7 +367,8 @@ sub anchors
 	  map { lc(s/[^\w\- ]//gr =~ s/ /-/gr) } map { s/\[(.*?)\]\(.*?\)/$1/gr } $text =~ /^#+ (.*)$/mg;
 }
 
-my @pages = map { s/^\Q$root\E\///r } glob("$root/*.md $root/docs/*.md $root/bench/*.md $root/examples/*.md $root/examples/*/*.md");
+my @pages = map { s/^\Q$root\E\///r }
+  glob("$root/*.md $root/docs/*.md $root/bench/*.md $root/packaging/*.md $root/examples/*.md $root/examples/*/*.md");
 my (@broken, $links);
 foreach my $from (@pages)
 {

@@ -6,8 +6,9 @@ BEGIN;
 
 -- ---- narvik ---------------------------------------------------------------
 
-CREATE SCHEMA narvik;
-CREATE EXTENSION narvik SCHEMA narvik CASCADE;
+-- The container image of narvik has done this.
+CREATE SCHEMA IF NOT EXISTS narvik;
+CREATE EXTENSION IF NOT EXISTS narvik SCHEMA narvik CASCADE;
 SET search_path = public, narvik;
 ALTER DATABASE :"DBNAME" SET search_path = public, narvik;
 
