@@ -62,28 +62,27 @@ is(ask(q{SELECT reason FROM narvik_events WHERE session_id = decode(narvik_sessi
 # ---- a table that cannot be written -------------------------------------------
 
 # Nothing that the rows are to blame for: they are not left one by one.
-set_by_reload($node, 'narvik.purge = off');
+stop_purging($node, $db);
 my $log_start = -s $node->logfile;
 foreach my $case (
-	[ 'somebody else holds it', 'BEGIN; TRUNCATE narvik_events', 'ROLLBACK', qr/lock timeout/ ],
+	[ 'somebody else holds it', 'BEGIN; TRUNCATE narvik_events', 'ROLLBACK', 'lock timeout' ],
 	[   'it was altered',
 		'ALTER TABLE narvik_events RENAME COLUMN kind TO what',
 		'ALTER TABLE narvik_events RENAME COLUMN what TO kind',
-		qr/"narvik_events" is not as extension "narvik" made it/ ])
+		'"narvik_events" is not as extension "narvik" made it' ])
 {
 	my ($what, $do, $undo, $expected) = @$case;
 	$holder = $node->background_psql($db);
 	save_expired($node, $db, 100);
-	ask('SELECT narvik_reset_stats()');
 	$holder->query_safe($do);
 	set_by_reload($node, 'narvik.purge = on');
-	ok($node->poll_query_until($db, 'SELECT last_purge_error IS NOT NULL FROM narvik_stats'), "$what: the purge cannot go on");
-	like(purge_stats($node, $db, 'last_purge_error'), $expected, 'and says why');
+	ok( $node->poll_query_until($db, "SELECT last_purge_error ~ '$expected' FROM narvik_stats"),
+		"$what: the purge cannot go on, and says why");
 	is(expired_left($node, $db), '100', 'nothing goes without its event');
 	$holder->query_safe($undo);
 	$holder->quit;
 	ok(wait_until_purged($node, $db), 'afterwards all go');
-	set_by_reload($node, 'narvik.purge = off');
+	stop_purging($node, $db);
 }
 ok(!$node->log_contains('could not be purged', $log_start), 'no row is said to be the reason');
 set_by_reload($node, 'narvik.purge = on');
@@ -101,6 +100,7 @@ wait_for_visits($node, $db, 1);
 is(ask("$left WHERE at < now() - interval '90 days'"), '0', 'events past 90 days go');
 is(ask($left), '89', 'the others stay');
 set_by_reload($node, q{narvik.events_retention = '0'});
+wait_for_visits($node, $db, 1);
 ask(q{INSERT INTO narvik_events (at, kind, session_id, user_id, detail) VALUES (now() - interval '20 years', 'created', '', 'old', '{}')});
 wait_for_visits($node, $db, 2);
 is(ask($left), '90', 'with a retention of 0 all stay');
@@ -129,15 +129,14 @@ set_by_reload($node, q{narvik.events_retention = '50d'}, 'narvik.events = off');
 wait_for_visits($node, $db, 1);
 is(ask("$left WHERE at >= now() - interval '50 days'"), ask($left), 'they go by another retention, also while none are written');
 
-set_by_reload($node, 'narvik.purge = off');
+stop_purging($node, $db);
 ask(q{
 	TRUNCATE narvik_events;
 	INSERT INTO narvik_events (at, kind, session_id, user_id, detail)
 	SELECT now() - interval '100 days', 'created', int8send(i), 'old', '{}' FROM generate_series(1, 6000) AS i;
 	SELECT count(narvik_create_session('live')) FROM generate_series(1, 10)});
-set_by_reload($node, 'narvik.purge_rate = 2000', 'narvik.purge = on');
-$node->poll_query_until($db, 'SELECT count(*) < 6000 FROM narvik_events') or die 'no purge';
 my $began = time;
+set_by_reload($node, 'narvik.purge_rate = 2000', 'narvik.purge = on');
 ok($node->poll_query_until($db, $left, '0'), 'more than a visit may delete go in several');
 my $seconds = time - $began;
 cmp_ok($seconds, '>=', 1.5, 'at narvik.purge_rate');

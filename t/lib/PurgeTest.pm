@@ -9,10 +9,12 @@ use warnings;
 use Exporter 'import';
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
+use Time::HiRes qw(usleep);
 
 our @EXPORT = qw(
-  purging_server set_by_reload add_database save_expired expired_left
-  wait_until_purged wait_for_visits wait_for_worker pids_of purge_stats
+  purging_server set_by_reload stop_purging add_database save_expired expired_left
+  wait_until_purged wait_for_visits wait_for_worker terminate_worker pids_of
+  purge_stats stats_between_visits
   log_lines launcher_pid start_million finish_million
 );
 
@@ -44,6 +46,18 @@ sub set_by_reload
 	my ($node, @settings) = @_;
 	$node->append_conf('postgresql.conf', join("\n", @settings));
 	$node->reload;
+	return;
+}
+
+# After a reload a worker that was sent before may still purge.  What the launcher
+# says of this setting, it says when there is none.
+sub stop_purging
+{
+	my ($node, $database) = @_;
+	my $off = q{'"narvik.purge" is off'};
+	$node->poll_query_until($database, "SELECT last_purge_error IS DISTINCT FROM $off FROM narvik_stats") or die 'no purge';
+	set_by_reload($node, 'narvik.purge = off');
+	$node->poll_query_until($database, "SELECT last_purge_error = $off FROM narvik_stats") or die 'no end of it';
 	return;
 }
 
@@ -89,6 +103,23 @@ sub purge_stats
 	return $node->safe_psql($database, "SELECT $columns FROM narvik_stats");
 }
 
+# What a visit says of rows that failed grows while it goes on, so this is what
+# the statistics say while there is none.
+sub stats_between_visits
+{
+	my ($node, $database, $columns) = @_;
+	my $workers = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'narvik purge worker' AND datname = current_database();";
+	my $visits = 'SELECT purge_runs FROM narvik_stats;';
+	for (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
+	{
+		my ($workers_before, $before, $stats, $workers_after, $after) =
+		  split /\n/, $node->safe_psql($database, "$workers $visits SELECT $columns FROM narvik_stats; $workers $visits");
+		return $stats if $workers_before + $workers_after == 0 && $before == $after;
+		usleep(100_000);
+	}
+	die "visits to $database without end";
+}
+
 # Until the worker has made whole visits that began after the call: the first
 # to end may have begun before.  A reload makes it come at once.
 sub wait_for_visits
@@ -129,6 +160,18 @@ sub wait_for_worker
 		return $pid if $pid;
 	}
 	die "no worker in $database";
+}
+
+# When it is seen in one statement and terminated in another, it can be gone in between.
+sub terminate_worker
+{
+	my ($node, $database) = @_;
+	$node->poll_query_until(
+		'postgres', qq{
+		SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+		WHERE backend_type = 'narvik purge worker' AND datname = '$database' AND query = 'purging expired sessions'})
+	  or die "no worker in $database";
+	return;
 }
 
 # Lines of the server log from an offset on.
