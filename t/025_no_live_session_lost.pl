@@ -73,7 +73,7 @@ sub lost_after
 {
 	my ($name, $seconds, %others) = @_;
 	my %all = (%scripts, %others);
-	$node->safe_psql('postgres', 'TRUNCATE lost, answers');
+	$node->safe_psql('postgres', 'TRUNCATE lost');
 	$node->pgbench(
 		"--no-vacuum --client=8 --jobs=2 --time=$seconds",
 		0, [qr/number of transactions actually processed/], [qr/^(?!.*(?:ERROR|aborted))/s],
@@ -85,24 +85,39 @@ sub lost_after
 		SELECT count(DISTINCT token) FROM lost});
 }
 
+# On a busy machine there is less of everything in so many seconds: again, until there
+# was enough for a check.
+sub none_is_lost
+{
+	my ($what, $name, $seconds, $enough, %others) = @_;
+	foreach my $run (1 .. 10)
+	{
+		is(lost_after("$name$run", $seconds, %others), '0', $what);
+		return if $enough->();
+	}
+	return;
+}
+
 # ---- the check --------------------------------------------------------------
 
 my $purged = purge_stats($node, 'postgres', 'purged');
-is(lost_after('check', 5), '0', 'no live session was lost');
+my ($put, $put_anew, $ended, $extended, $gone);
+my $met = sub {
+	($put, $put_anew, $ended, $extended, $gone) = split /\|/, $node->safe_psql(
+		'postgres', q{
+		SELECT (SELECT count(*) FROM answers WHERE there), (SELECT count(*) FROM answers WHERE NOT there),
+			   (SELECT count(*) FROM known WHERE expires_at < now()), extended, purged FROM narvik_stats});
+	return $put > 10 && $put_anew > 10 && $ended > 100 && $extended > 10 && $gone - $purged > 1000;
+};
+none_is_lost('no live session was lost', 'check', 5, $met);
 
 # ---- it was one -------------------------------------------------------------
 
-cmp_ok(purge_stats($node, 'postgres', 'purged') - $purged, '>', 1000, 'while many were purged');
-cmp_ok(
-	$node->safe_psql('postgres', 'SELECT count(*) FROM answers WHERE there'),
-	'>', 10, 'expired sessions were put');
-cmp_ok(
-	$node->safe_psql('postgres', 'SELECT count(*) FROM answers WHERE NOT there'),
-	'>', 10, 'and others after they were purged');
-cmp_ok(
-	$node->safe_psql('postgres', 'SELECT count(*) FROM known WHERE expires_at < now()'),
-	'>', 100, 'live sessions ended meanwhile');
-cmp_ok(purge_stats($node, 'postgres', 'extended'), '>', 10, 'and were extended');
+cmp_ok($gone - $purged, '>', 1000, 'while many were purged');
+cmp_ok($put, '>', 10, 'expired sessions were put');
+cmp_ok($put_anew, '>', 10, 'and others after they were purged');
+cmp_ok($ended, '>', 100, 'live sessions ended meanwhile');
+cmp_ok($extended, '>', 10, 'and were extended');
 
 # ---- with whatever makes the purge harder --------------------------------------
 
@@ -117,13 +132,17 @@ $node->safe_psql('postgres', q{INSERT INTO refers SELECT seq FROM narvik_session
 save_expired($node, 'postgres', 50000);
 $purged = purge_stats($node, 'postgres', 'purged');
 my $file = $node->safe_psql('postgres', q{SELECT pg_relation_filenode('narvik_sessions')});
-is( lost_after('changed', 8, '025_rewrite@1' => "VACUUM FULL narvik_sessions;\n\\sleep 100 ms\n"),
-	'0', 'no live session was lost while the table was rewritten and batches failed');
+none_is_lost(
+	'no live session was lost while the table was rewritten and batches failed',
+	'changed', 8,
+	sub { return purge_stats($node, 'postgres', 'purged') - $purged > 1000 },
+	'025_rewrite@1' => "VACUUM FULL narvik_sessions;\n\\sleep 100 ms\n");
 cmp_ok(purge_stats($node, 'postgres', 'purged') - $purged, '>', 1000, 'while many were purged');
 isnt($node->safe_psql('postgres', q{SELECT pg_relation_filenode('narvik_sessions')}), $file, 'it was rewritten');
-like(purge_stats($node, 'postgres', 'last_purge_error'), qr/^\d+ sessions could not be purged, .* "refers_seq_fkey"/, 'and they did');
 wait_for_visits($node, 'postgres', 2);
-like(purge_stats($node, 'postgres', 'last_purge_error'), qr/^20 sessions could not be purged, /, 'each is counted once');
+like(
+	stats_between_visits($node, 'postgres', 'last_purge_error'),
+	qr/^20 sessions could not be purged, .* "refers_seq_fkey"/, 'and they did, each counted once');
 
 # A purge gone wrong: it takes three live sessions.
 $node->safe_psql(

@@ -12,7 +12,6 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use PurgeTest;
 use Test::More;
-use Time::HiRes qw(time);
 
 my $node = purging_server('main');
 
@@ -63,7 +62,7 @@ sub leaves
 		"$name: the others are purged");
 	wait_for_visits($node, $database, 1);
 	is(left($database), $seqs, "$name: they are left");
-	like(purge_stats($node, $database, 'last_purge_error'), $error, "$name: and named");
+	like(stats_between_visits($node, $database, 'last_purge_error'), $error, "$name: and named");
 	is( $node->safe_psql($database, q{SELECT count(*) FROM narvik_fetch_sessions_for_user('live')}),
 		'5', "$name: live ones are not touched");
 	return;
@@ -78,8 +77,7 @@ prepared('referred', 3000, sprintf($refers, '') . 'INSERT INTO refers VALUES (17
 leaves(
 	'one that a foreign key refers to', 'referred', '17',
 	qr/^session with seq 17 could not be purged: \Q$on_refers\E$/);
-is( purge_stats($node, 'referred', 'last_purge_at > now() - interval \'5 s\' AND purged = 2999'),
-	't', 'such visits end well');
+is(purge_stats($node, 'referred', 'purged'), '2999', 'such visits end well');
 my @warnings = log_lines($node, qr/WARNING:  session with seq 17 could not be purged: \Q$on_refers\E/);
 cmp_ok(scalar @warnings, '>', 0, 'the log names it, too');
 $node->safe_psql('referred', 'TRUNCATE refers');
@@ -106,10 +104,16 @@ ok($node->poll_query_until('hopeless', 'SELECT purge_runs > 0 FROM narvik_stats'
 like(
 	purge_stats($node, 'hopeless', 'last_purge_error'),
 	qr/^\d+ sessions could not be purged, the last of them with seq \d+: not \d+$/, 'and says so');
-sleep 5;    # Reloads may have caused two visits.
-my $runs = purge_stats($node, 'hopeless', 'purge_runs');
-sleep 5;
-is(purge_stats($node, 'hopeless', 'purge_runs'), $runs, 'the next is not at once');
+# Reloads may have caused two visits.
+my ($runs, $runs_before) = (0, -1);
+for (1 .. 4)
+{
+	last if $runs == $runs_before;
+	$runs_before = purge_stats($node, 'hopeless', 'purge_runs');
+	sleep 5;
+	$runs = purge_stats($node, 'hopeless', 'purge_runs');
+}
+is($runs, $runs_before, 'the next is not at once');
 cmp_ok(purge_stats($node, 'hopeless', q{substring(last_purge_error from '^\d+')}), '<', 10000, 'though some were not tried yet');
 $node->safe_psql('hopeless', 'DROP TRIGGER on_delete ON narvik_sessions; VACUUM FULL narvik_sessions');
 set_by_reload($node, 'narvik.purge_interval = 1s');
@@ -152,26 +156,29 @@ ok(wait_until_purged($node, 'table'), 'and the next does not');
 prepared(
 	'slow', 1500,
 	'CREATE TABLE batches (transaction bigint);' . trigger('INSERT INTO public.batches VALUES (txid_current()); PERFORM pg_sleep(0.012);'));
-my $began = time();
+set_by_reload($node, 'narvik.purge_interval = 1h');
 purge('slow');
-ok(wait_until_purged($node, 'slow'), 'rows with a slow trigger are purged');
-cmp_ok(time() - $began, '<', 40, 'one after the other, without a pause');
+ok(wait_until_purged($node, 'slow'), 'rows with a slow trigger are purged, in one visit after the other without a pause');
+set_by_reload($node, 'narvik.purge_interval = 1s');
 cmp_ok(
 	$node->safe_psql('slow', 'SELECT max(n) FROM (SELECT count(*) AS n FROM batches GROUP BY transaction) AS t'),
 	'<=', 30, 'in batches that do not take long');
 is(purge_stats($node, 'slow', 'last_purge_error'), '', 'there was no error');
 
-# Clients' time limits are not meant for the worker.
-my $limits = $node->safe_psql(
+# Clients' time limits are not meant for the worker, nor for those who look here.
+my ($limits, $none) = split /\|/, $node->safe_psql(
 	'postgres', q{
-	SELECT string_agg(format('ALTER DATABASE hurried SET %I = 20;', name), ' ') FROM pg_settings
+	SELECT string_agg(format('ALTER DATABASE hurried SET %I = 20;', name), ' '), string_agg(format('-c %s=0', name), ' ') FROM pg_settings
 	WHERE name IN ('statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout',
 				   'idle_session_timeout', 'transaction_timeout')});
 prepared('hurried', 100, trigger('PERFORM pg_sleep(0.03);'));
 $node->safe_psql('postgres', $limits);
 purge('hurried');
-ok(wait_until_purged($node, 'hurried'), 'rows are purged that take longer than a time limit of the database');
-is(purge_stats($node, 'hurried', 'last_purge_error'), '', 'without an error');
+{
+	local $ENV{PGOPTIONS} = $none;
+	ok(wait_until_purged($node, 'hurried'), 'rows are purged that take longer than a time limit of the database');
+	is(purge_stats($node, 'hurried', 'last_purge_error'), '', 'without an error');
+}
 
 # One that takes longer than any batch may.
 prepared('endless', 300, trigger('IF OLD.seq = 1 THEN PERFORM pg_sleep(1000); END IF;'));
@@ -186,8 +193,7 @@ prepared('killed', 300, trigger('PERFORM pg_sleep(0.1);'));
 # Nothing is counted yet, and nobody looks.
 $node->restart;
 purge('killed');
-my $worker = wait_for_worker($node, 'killed');
-$node->safe_psql('postgres', "SELECT pg_terminate_backend($worker)");
+terminate_worker($node, 'killed');
 set_by_reload($node, 'narvik.purge_interval = 1h');
 ok( $node->poll_query_until('killed', 'SELECT last_purge_error FROM narvik_stats', $gone),
 	'a worker that is terminated is reported') or diag(purge_stats($node, 'killed', '*'));
@@ -195,7 +201,9 @@ set_by_reload($node, 'narvik.purge_interval = 1s');
 ok( $node->poll_query_until('killed', 'SELECT last_purge_error IS NULL FROM narvik_stats'),
 	'until another one has done its work');
 
-# Nobody gets into this database for a while.
+# Nobody gets into this database for a while.  The next visit, which can be at once, has
+# work for two seconds before it can say that all is well again.
+save_expired($node, 'killed', 300);
 my $offset = -s $node->logfile;
 $locker = $node->background_psql('postgres');
 $locker->query_safe('BEGIN; ALTER DATABASE killed RENAME TO locked');
