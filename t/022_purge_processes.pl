@@ -20,15 +20,25 @@ ok($node->wait_for_log($started), 'the start of the launcher is logged');
 
 add_database($node, 'quick');
 
-# Here each deletion takes a while, and is recorded.
+# Here each deletion takes a while, and is recorded.  That of the tenth session shows a
+# lock, and goes on when "go" has a row.
 add_database($node, 'slow', 'narvik.purge_batch_size = 3');
 $node->safe_psql(
 	'slow', q{
+	CREATE TABLE go ();
 	CREATE TABLE deletions (transaction bigint);
 	CREATE FUNCTION be_slow() RETURNS trigger LANGUAGE plpgsql AS $$
 	BEGIN
 		INSERT INTO public.deletions VALUES (txid_current());
 		PERFORM pg_sleep(0.03);
+		WHILE OLD.seq = 10 AND NOT EXISTS (SELECT FROM public.go) LOOP
+			BEGIN
+				PERFORM pg_advisory_xact_lock(10);
+				PERFORM pg_sleep(0.1);
+			EXCEPTION WHEN query_canceled THEN
+				NULL;
+			END;
+		END LOOP;
 		RETURN OLD;
 	END $$;
 	CREATE TRIGGER slow BEFORE DELETE ON narvik_sessions FOR EACH ROW EXECUTE FUNCTION be_slow();
@@ -53,7 +63,7 @@ like(
 
 my $look = q{SELECT backend_type, coalesce(datname, '-'), state, query FROM pg_stat_activity WHERE backend_type LIKE 'narvik%' ORDER BY 1};
 save_expired($node, 'slow', 60);
-my $worker = wait_for_worker($node, 'slow');
+ok($node->poll_query_until('slow', q{SELECT count(*) = 1 FROM pg_locks WHERE locktype = 'advisory' AND objid = 10}), 'a worker purges');
 is( $node->safe_psql('postgres', $look),
 	"narvik launcher|-|active|visiting databases\n" . 'narvik purge worker|slow|active|purging expired sessions',
 	'both processes show what they do');
@@ -72,11 +82,11 @@ ok(waits('narvik launcher', 'NarvikPurgeWorker'), 'the launcher shows that it wa
 
 # ---- a worker is terminated -------------------------------------------------
 
-ok($node->poll_query_until('slow', 'SELECT count(*) > 6 FROM deletions'), 'a worker purges');
 $offset = -s $node->logfile;
-$node->safe_psql('postgres', "SELECT pg_terminate_backend($worker)");
-ok($node->wait_for_log(qr/narvik purge worker FATAL:  terminating/, $offset), 'it is terminated');
-cmp_ok(expired_left($node, 'slow'), '>', 0, 'with something left');
+terminate_worker($node, 'slow');
+ok($node->wait_for_log(qr/narvik purge worker FATAL:  terminating/, $offset), 'the worker is terminated');
+cmp_ok(expired_left($node, 'slow'), '>', 50, 'with much left');
+$node->safe_psql('slow', 'INSERT INTO go DEFAULT VALUES');
 ok(wait_until_purged($node, 'slow'), 'the next goes on');
 ok( $node->poll_query_until('slow', 'SELECT purged = 60 FROM narvik_stats'),
 	'narvik_stats counts what both have purged');
@@ -107,8 +117,7 @@ for (1 .. 5)
 	$runs = purge_stats($node, 'quick', 'purge_runs');
 }
 is($runs, $runs_before, 'after a reload with a longer interval no worker comes');
-is( $node->safe_psql('postgres', $look),
-	'narvik launcher|-|idle|visiting databases',
+ok( $node->poll_query_until('postgres', $look, 'narvik launcher|-|idle|visiting databases'),
 	'and between visits there is none');
 ok(waits('narvik launcher', 'NarvikLauncherMain'), 'the launcher shows that it waits for the next visit');
 save_expired($node, 'quick', 1);
@@ -118,16 +127,15 @@ ok(wait_until_purged($node, 'quick'), 'a reload makes the launcher look at once'
 set_by_reload($node, 'narvik.purge_batch_size = 2');
 $node->safe_psql('postgres', 'ALTER DATABASE slow RESET narvik.purge_batch_size');
 $node->safe_psql('slow', 'TRUNCATE deletions');
-save_expired($node, 'slow', 5);
+save_expired($node, 'slow', 50);
 $node->reload;
 ok(wait_until_purged($node, 'slow'), 'after a reload with another batch size');
-is( $node->safe_psql(
-		'slow', q{SELECT string_agg(n::text, ' ' ORDER BY transaction)
-				  FROM (SELECT transaction, count(*) AS n FROM deletions GROUP BY transaction) AS t}),
-	'2 2 1',
-	'batches have that size');
+# One that takes long on a busy machine makes the next smaller, for a while.
+is( $node->safe_psql('slow', q{SELECT max(n) FROM (SELECT count(*) AS n FROM deletions GROUP BY transaction) AS t}),
+	'2', 'batches have that size');
 
-set_by_reload($node, 'narvik.purge = off', 'narvik.purge_interval = 1s');
+set_by_reload($node, 'narvik.purge_interval = 1s');
+stop_purging($node, 'quick');
 save_expired($node, 'quick', 1);
 sleep 2;
 is(expired_left($node, 'quick'), '1', 'with narvik.purge off nothing is purged');
@@ -138,7 +146,7 @@ ok(wait_until_purged($node, 'quick'), 'again and again, as the interval is short
 is(launcher_pid($node), $launcher, 'by the same launcher');
 
 $node->safe_psql('postgres', 'ALTER DATABASE quick SET narvik.purge_rate = 4');
-save_expired($node, 'quick', 20);
+save_expired($node, 'quick', 200);
 ok(waits('narvik purge worker', 'NarvikPurgeRate'), 'a worker shows that narvik.purge_rate makes it wait');
 $node->safe_psql('postgres', 'ALTER DATABASE quick RESET narvik.purge_rate');
 ok(wait_until_purged($node, 'quick'), 'and goes on');
@@ -151,16 +159,17 @@ $node->safe_psql('postgres', 'CREATE DATABASE much TEMPLATE million STRATEGY fil
 wait_for_worker($node, 'much');
 my $began = time();
 $node->stop('fast');
-cmp_ok(time() - $began, '<', 5, 'a fast shutdown while a million sessions are purged is fast');
+cmp_ok(time() - $began, '<', 30, 'a fast shutdown while a million sessions are purged is fast');
 
 $node->start;
-$worker = wait_for_worker($node, 'much');
 my $left = expired_left($node, 'much');
-cmp_ok($left, '>', 500000, 'the purge goes on after the start');
+cmp_ok($left, '>', 500000, 'much is left after the start');
 
 $offset = -s $node->logfile;
-is(kill('KILL', $worker), 1, 'a worker is killed');
-$node->wait_for_log(qr/all server processes terminated; reinitializing/, $offset);
+# It may be gone between the look and the kill.
+my $worker;
+do { $worker = wait_for_worker($node, 'much') } until kill 'KILL', $worker;
+ok($node->wait_for_log(qr/all server processes terminated; reinitializing/, $offset), 'the purge goes on, and a worker is killed');
 $node->poll_query_until('much', 'SELECT true') or die 'no server';
 wait_for_worker($node, 'much');
 is(scalar log_lines($node, $started, $offset), 1, 'the launcher is back after the crash');
