@@ -46,7 +46,7 @@ is( purge_stats($standby, 'postgres', 'purged, purge_runs, last_purge_at IS NULL
 
 # ---- promotion --------------------------------------------------------------
 
-set_by_reload($primary, 'narvik.purge = off');
+stop_purging($primary, 'postgres');
 save_expired($primary, 'postgres', 100);
 $primary->wait_for_catchup($standby);
 $primary->stop;
