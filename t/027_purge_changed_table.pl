@@ -60,12 +60,16 @@ sub changed_meanwhile
 	my $offset = -s $node->logfile;
 	wait_for_deletions($database);
 	$node->safe_psql($database, $change);
-	my $size = $node->safe_psql($database, q{SELECT pg_relation_size('narvik_sessions') / 8192});
+	ok( $node->poll_query_until(
+			$database, q{VACUUM narvik_sessions; SELECT pg_relation_size('narvik_sessions')}, "VACUUM\n0"),
+		"$name: it is cut") if $option{cut};
 	wait_for_visits($node, $database, 1);
+	# But that of one who waits for more than a second, on a busy machine.
+	my $timeout = 'canceling statement due to lock timeout';
 	is_deeply(
-		[ log_lines($node, qr/narvik purge worker (?:ERROR|WARNING|FATAL):/, $offset) ],
+		[ log_lines($node, qr/narvik purge worker (?:ERROR|WARNING|FATAL):  (?!$timeout)/, $offset) ],
 		[], "$name: the visit meets no error");
-	is(purge_stats($node, $database, 'last_purge_error'), '', "$name: and reports none");
+	like(purge_stats($node, $database, 'last_purge_error'), qr/^(?:$timeout)?$/, "$name: and reports none");
 	$node->safe_psql($database, 'DROP TRIGGER slow ON narvik_sessions')
 	  if $node->safe_psql($database, $is_slow) > 0;
 	$node->safe_psql($database, q{ALTER DATABASE "} . $database . q{" SET narvik.purge_batch_size = 1000});
@@ -73,7 +77,7 @@ sub changed_meanwhile
 	is( $node->safe_psql($database, q{SELECT count(*) FROM narvik_fetch_sessions_for_user('live')}),
 		$option{live} // 10, "$name: what is live is not");
 	$node->safe_psql('postgres', qq{DROP DATABASE "$database"});
-	return $size;
+	return;
 }
 
 my $refill = q{
@@ -95,14 +99,13 @@ changed_meanwhile('REINDEX', 'REINDEX TABLE narvik_sessions');
 changed_meanwhile('another table', "DROP EXTENSION narvik; CREATE EXTENSION narvik; $refill", live => 3000);
 
 # VACUUM cuts the end off when nobody has the table locked, or a snapshot.  So the worker
-# waits half a second after each row.
-my $pages = changed_meanwhile(
+# waits half a second after each row, and if it is in the way all the same, VACUUM comes
+# again.
+changed_meanwhile(
 	'VACUUM', q{
 	SET session_replication_role = replica;
-	DELETE FROM narvik_sessions;
-	VACUUM narvik_sessions},
-	live => 0, settings => ['narvik.purge_rate = 2']);
-is($pages, 0, 'VACUUM did cut the table');
+	DELETE FROM narvik_sessions},
+	cut => 1, live => 0, settings => ['narvik.purge_rate = 2']);
 
 $node->stop;
 done_testing();
