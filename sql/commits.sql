@@ -33,12 +33,12 @@ END $$;
 -- Sessions that end soon, one that lives on, and one that is soon due.
 CREATE PROCEDURE pg_temp.sleep(ending text) LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM narvik_save_session(narvik_session_id('ends-' || n), 'alice', clock_timestamp() + interval '0.5 s', jsonb_build_object('name', n))
+    PERFORM narvik_save_session(narvik_session_id('ends-' || n), 'alice', clock_timestamp() + interval '1.5 s', jsonb_build_object('name', n))
     FROM generate_series(1, 6) n;
     PERFORM narvik_save_session(narvik_session_id('lives'), 'alice', now() + interval '1 day', '{"name": "lives"}');
-    PERFORM narvik_save_session(narvik_session_id('due'), 'alice', clock_timestamp() + interval '15 days 0.5 s', '{"name": "due"}');
+    PERFORM narvik_save_session(narvik_session_id('due'), 'alice', clock_timestamp() + interval '15 days 1.5 s', '{"name": "due"}');
     COMMIT;
-    PERFORM pg_sleep(0.6);
+    PERFORM pg_sleep(1.6);
     CASE ending
         WHEN 'COMMIT' THEN COMMIT;
         WHEN 'COMMIT AND CHAIN' THEN COMMIT AND CHAIN;

@@ -113,11 +113,11 @@ ROLLBACK;
 -- A session that expires while the transaction goes on: nobody, as soon as that is
 -- found; before, and after the savepoint's rollback, who it was.
 \set who 'SELECT narvik_current_user_id() AS who, narvik_current_session_id() = :\'id\' AS session;'
-SELECT token, id FROM narvik_create_session('carol', '{}', '0.5 s', false) \gset
+SELECT token, id FROM narvik_create_session('carol', '{}', '2 s', false) \gset
 BEGIN;
 SELECT narvik_authenticate(:'token');
 SAVEPOINT a;
-SELECT pg_sleep(0.6);
+SELECT pg_sleep(2.1);
 :who
 SELECT count(*) FROM narvik_validate_session(:'token');
 :who
@@ -138,10 +138,10 @@ ROLLBACK TO a;
 COMMIT;
 SELECT narvik_invalidate_session(:'id');
 -- Where nothing may be written, too.
-SELECT token, id FROM narvik_create_session('carol', '{}', '0.5 s', false) \gset
+SELECT token, id FROM narvik_create_session('carol', '{}', '2 s', false) \gset
 BEGIN READ ONLY;
 SELECT narvik_authenticate(:'token');
-SELECT pg_sleep(0.6);
+SELECT pg_sleep(2.1);
 :who
 SELECT count(*) FROM narvik_validate_session(:'token');
 :who

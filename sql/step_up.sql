@@ -30,7 +30,7 @@ ROLLBACK;
 BEGIN;
 SELECT narvik_authenticate(:'token');
 SELECT token AS token2, id AS id2 FROM narvik_reauthenticate_session(:'token', '{"role": "admin", "tenant": null}') \gset
-SELECT narvik_current_session_id() = :'id2' AS follows, narvik_current_user_id(), narvik_current_data(), narvik_is_fresh('1 second');
+SELECT narvik_current_session_id() = :'id2' AS follows, narvik_current_user_id(), narvik_current_data(), narvik_is_fresh('1 minute');
 COMMIT;
 SELECT count(*) FROM narvik_validate_session(:'token');
 SELECT data, authenticated_at > now() - interval '1 minute' AS now, created_at < authenticated_at AS later FROM narvik_validate_session(:'token2');
