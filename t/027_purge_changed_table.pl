@@ -60,8 +60,7 @@ sub changed_meanwhile
 	my $offset = -s $node->logfile;
 	wait_for_deletions($database);
 	$node->safe_psql($database, $change);
-	ok( $node->poll_query_until(
-			$database, q{VACUUM narvik_sessions; SELECT pg_relation_size('narvik_sessions')}, "VACUUM\n0"),
+	ok( $node->poll_query_until($database, q{VACUUM narvik_sessions; SELECT pg_relation_size('narvik_sessions')}, "VACUUM\n0"),
 		"$name: it is cut") if $option{cut};
 	wait_for_visits($node, $database, 1);
 	# But that of one who waits for more than a second, on a busy machine.

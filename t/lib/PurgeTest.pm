@@ -169,8 +169,8 @@ sub terminate_worker
 	$node->poll_query_until(
 		'postgres', qq{
 		SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-		WHERE backend_type = 'narvik purge worker' AND datname = '$database' AND query = 'purging expired sessions'})
-	  or die "no worker in $database";
+		WHERE backend_type = 'narvik purge worker' AND datname = '$database' AND query = 'purging expired sessions'}
+	) or die "no worker in $database";
 	return;
 }
 
