@@ -51,9 +51,10 @@ sleep 1.5;    # until what they read is counted
 
 my $read = entries_read('old');
 my $runs = purge_stats($node, 'old', 'purge_runs');
-sleep 6;
-cmp_ok(purge_stats($node, 'old', 'purge_runs') - $runs, '>=', 3, 'visits go on');
-cmp_ok(purge_stats($node, 'old', 'purge_runs') - $runs, '<=', 8, 'one an interval');
+my $since = time();
+ok($node->poll_query_until('old', "SELECT purge_runs >= $runs + 5 FROM narvik_stats"), 'visits go on');
+my $more = purge_stats($node, 'old', 'purge_runs') - $runs;
+cmp_ok($more, '<=', time() - $since + 2, 'one an interval');
 # One more look at all of them is permitted: what others had locked would be found.  The
 # next is much later.  A look reads each entry twice, as a million is all it can note.
 cmp_ok(entries_read('old') - $read, '<=', 2_000_100, 'and do not read again and again what they have deleted');
@@ -111,23 +112,47 @@ sub rate_of
 is( $node->safe_psql('postgres', q{SELECT boot_val || ' ' || context FROM pg_settings WHERE name = 'narvik.purge_rate'}),
 	'20000 superuser', 'the rate has a limit if nobody sets one');
 save_expired($node, 'paced', 2000);
+my $offset = -s $node->logfile;
 my $rate = rate_of('paced', 600, 'narvik.purge_rate = 100');
 cmp_ok($rate, '<=', 130, 'a rate is kept');
-cmp_ok($rate, '>=', 70, 'and reached');
+# How long the worker was not there is the machine's affair.
+my ($rows, $ms) = (0, 0);
+foreach (log_lines($node, qr/"paced" in/, $offset))
+{
+	my ($n, $took) = /purged (\d+) expired .* in (\d+) ms/ or next;
+	$rows += $n;
+	$ms   += $took;
+}
+cmp_ok($rows / $ms * 1000, '>=', 70, 'and reached, while the worker is there');
 $rate = rate_of('paced', 4, 'narvik.purge_rate = 1');
 cmp_ok($rate, '<=', 1.6, 'a low one, too');
 
 $node->safe_psql('postgres', 'CREATE DATABASE fast TEMPLATE million STRATEGY file_copy');
 $rate = rate_of('fast', 200000, 'narvik.purge_rate = 20000');
 cmp_ok($rate, '<=', 21500, 'a high one');
-cmp_ok($rate, '>=', 17500, 'is reached over many visits');
+
+# Without one the worker never waits.  It is no quicker than the machine, which the high
+# rate need not be, either.
 $node->safe_psql('postgres', 'ALTER DATABASE fast SET narvik.purge_rate = 0');
 $node->safe_psql('postgres', 'ALTER DATABASE fast RESET narvik.purge');
-my $enough = 500000 + purge_stats($node, 'fast', 'purged');
-my $began = time();
 $node->reload;
-$node->poll_query_until('fast', "SELECT purged >= $enough FROM narvik_stats") or die 'too slow';
-cmp_ok(time() - $began, '<', 15, 'without one there is no limit');
+my $first = purge_stats($node, 'fast', 'purged');
+$node->poll_query_until('fast', "SELECT purged > $first FROM narvik_stats") or die 'no visit';
+my ($began, $waits) = (time(), 0);
+$first = purge_stats($node, 'fast', 'purged');
+
+until (purge_stats($node, 'fast', 'purged') >= $first + 500_000)
+{
+	$waits += $node->safe_psql(
+		'fast', q{
+		SELECT count(*) FROM pg_stat_activity
+		WHERE backend_type = 'narvik purge worker' AND datname = 'fast' AND wait_event IN ('Extension', 'NarvikPurgeRate')});
+}
+is($waits, 0, 'without one there is no limit');
+my $without = 500_000 / (time() - $began);
+cmp_ok(
+	$rate, '>=', $without / 2 < 17500 ? $without / 2 : 17500,
+	"the high one is reached over many visits, if anything is ($rate, $without)");
 
 # Whoever wants the database does not wait for the rate.
 $node->safe_psql('postgres', 'ALTER DATABASE paced SET narvik.purge_rate = 10');
