@@ -98,9 +98,10 @@ is( answers(
 	'a COMMIT that fails ends it');
 is( answers(
 		qq{
-	SET statement_timeout = '50ms';
-	SELECT pg_sleep(10) FROM narvik_authenticate('token-alice'); $who
-	BEGIN; SELECT narvik_authenticate('token-alice'); SELECT pg_sleep(10); ROLLBACK; $who}),
+	SET statement_timeout = '500ms';
+	SELECT pg_sleep(1000) FROM narvik_authenticate('token-alice');
+	SET statement_timeout = 0; $who
+	BEGIN; SELECT narvik_authenticate('token-alice'); SET LOCAL statement_timeout = '500ms'; SELECT pg_sleep(1000); ROLLBACK; $who}),
 	"nobody\nalice\nnobody\nERROR:  canceling statement due to statement timeout\nERROR:  canceling statement due to statement timeout",
 	'a cancelled statement ends it with its transaction');
 
