@@ -148,7 +148,7 @@ my ($rc, $out, $err) = as_webapp(
 	change_password('alice''s password', 'x')");
 is("$rc|$out|$err", '0|||||1||', 'the right password of the right name gives the user; nobody changes a password');
 
-# Medians: the machine does other things as well.
+# The machine does other things as well, so the quickest of several, by turns.
 ($rc, $out, $err) = as_webapp(
 	q{
 	CREATE FUNCTION pg_temp.seconds(name text) RETURNS double precision LANGUAGE plpgsql AS $$
@@ -159,8 +159,10 @@ is("$rc|$out|$err", '0|||||1||', 'the right password of the right name gives the
 		RETURN extract(epoch FROM clock_timestamp() - start);
 	END $$;
 	SELECT max(took) / min(took) < 2, max(took) > 0.01 FROM (
-		SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY pg_temp.seconds(name)) AS took
-		FROM generate_series(1, 5), unnest('{alice,nobody}'::text[]) AS name GROUP BY name) AS _});
+		SELECT min(took) AS took
+		FROM (SELECT name, pg_temp.seconds(name) AS took
+			  FROM generate_series(1, 10), unnest('{alice,nobody}'::text[]) AS name OFFSET 0) AS _
+		GROUP BY name) AS _});
 is("$rc|$out|$err", '0|t|t|', 'an unknown name takes as long as a wrong password');
 
 my $costs = q{SELECT DISTINCT hash ~ '^\$2a\$[123]' FROM app_passwords};
