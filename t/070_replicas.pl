@@ -39,6 +39,8 @@ $primary->safe_psql(
 	ALTER SYSTEM SET synchronous_commit = 'remote_apply';
 	SELECT pg_reload_conf()});
 $primary->poll_query_until('postgres', q{SELECT count(*) = 2 FROM pg_stat_replication WHERE sync_state = 'sync'});
+# It is the checkpointer that tells all others to wait.
+$primary->safe_psql('postgres', 'CHECKPOINT');
 
 my $writer = $primary->background_psql('postgres');
 my @readers = map { $_->background_psql('postgres') } @replicas;

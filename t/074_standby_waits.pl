@@ -24,13 +24,15 @@ $primary->safe_psql(
 	SELECT narvik_save_session(narvik_session_id('fresh'), 'alice', now() + interval '29 days')});
 $primary->safe_psql('postgres', q{ALTER SYSTEM SET synchronous_standby_names = 'gone'; SELECT pg_reload_conf()});
 $primary->poll_query_until('postgres', q{SELECT setting = 'gone' FROM pg_settings WHERE name = 'synchronous_standby_names'});
+# It is the checkpointer that tells all others to wait.
+$primary->safe_psql('postgres', 'CHECKPOINT');
 
 my $waits = q{SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'};
 is( $primary->safe_psql('postgres', q{SELECT extended FROM narvik_validate_session('fresh')}, timeout => 60),
 	'f', 'a validation that writes nothing answers');
 
 my $client = $primary->background_psql('postgres', on_error_stop => 0, extra_params => [ '-U', 'app' ]);
-$client->query_safe(q{SET statement_timeout = '500ms'});
+$client->query_safe(q{SELECT FROM narvik_validate_session('fresh'); SET statement_timeout = '1s'});
 $client->query_until(qr/begun/, "\\echo begun\nSELECT extended FROM narvik_validate_session('due');\n");
 ok($primary->poll_query_until('postgres', $waits, '1'), 'one that extends waits for the standby');
 sleep 2;
