@@ -13,6 +13,7 @@ $primary->init(allows_streaming => 1);
 # All that validation may write is due.
 $primary->append_conf(
 	'postgresql.conf', q{
+autovacuum = off
 narvik.activity_interval = 1s
 narvik.events = on
 narvik.notify = on

@@ -17,7 +17,7 @@ use Test::More;
 
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
-$node->append_conf('postgresql.conf', "narvik.events = on\nnarvik.activity_interval = 1s");
+$node->append_conf('postgresql.conf', "narvik.events = on\nnarvik.activity_interval = 1s\nautovacuum = off");
 $node->start;
 $node->safe_psql(
 	'postgres',

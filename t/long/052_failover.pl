@@ -65,7 +65,7 @@ sub save_due
 	return map { $_->{token} } values %due;
 }
 
-# Validates until it is told to stop; writes down how often, and what was wrong.
+# Validates until it is told to stop, and often enough; writes down how often, and what was wrong.
 sub start_reader
 {
 	my ($standby, $path, @tokens) = @_;
@@ -74,7 +74,7 @@ sub start_reader
 	my ($count, %wrong) = (0);
 	eval {
 		my $dbh = SessionJournal::connect_to($standby->connstr('postgres'));
-		until (-e $readers_stop)
+		until (-e $readers_stop && $count > 100)
 		{
 			my $answer = $dbh->selectrow_arrayref('SELECT extended FROM narvik_validate_session(?)', {}, $tokens[ rand @tokens ]);
 			$wrong{'no row'}++ unless $answer;
