@@ -194,7 +194,7 @@ $node->safe_psql(
 my ($login) = $recipe{'examples/recipes/log-in.sql'}[0]{sql} =~ /^(SELECT s\.token.*?) \\gset$/ms;
 $login =~ s/:'planted'/NULL/;
 my ($change) = $recipe{'examples/recipes/password.sql'}[0]{sql} =~ /^(SELECT narvik_delete_sessions_for_user.*?;)$/ms;
-$node->safe_psql('race', "SELECT narvik_save_session(narvik_session_id('known'), '1', 'tomorrow')");
+$node->safe_psql('race', "SELECT narvik_save_session(narvik_session_id('known'), '1', now() + interval '1 day')");
 
 sub wait_for_lock
 {

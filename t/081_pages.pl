@@ -63,7 +63,7 @@ $old->safe_psql(
 	'postgres', q{CREATE SCHEMA narvik; CREATE EXTENSION narvik SCHEMA narvik CASCADE;
 	CREATE TABLE app_users (id bigint PRIMARY KEY); INSERT INTO app_users VALUES (1);
 	CREATE ROLE webapp LOGIN; SELECT narvik.narvik_grant('webapp'); SELECT narvik.narvik_link_users('app_users');
-	SELECT narvik.narvik_save_session(narvik.narvik_session_id('x'), '1', 'tomorrow')});
+	SELECT narvik.narvik_save_session(narvik.narvik_session_id('x'), '1', now() + interval '1 day')});
 $old->stop;
 my $bin = $new->config_data('--bindir');
 command_ok(
