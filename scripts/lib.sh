@@ -23,7 +23,7 @@ fi
 
 # A user's PATH need not hold the folders where the tools of root are.
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8
+export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 npm_config_fetch_retries=5
 umask 022
 
 PROJECT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -95,8 +95,9 @@ distribution_major() {
 		sed -nE 's/.*\bpostgresql-([0-9]+).*/\1/p'
 }
 
+# Who runs at the same time waits: apt waits for dpkg's lock, but not for its own.
 apt_get() {
-	apt-get -q -y -o DPkg::Lock::Timeout=300 --no-install-recommends "$@"
+	flock -o /var/lib/apt apt-get -q -y -o DPkg::Lock::Timeout=300 --no-install-recommends "$@"
 }
 
 # The mirror is the one this machine installs from.
@@ -176,6 +177,9 @@ make_work_folder() {
 	# postgres has to get there: a TMPDIR that is its user's alone will not do.
 	setpriv --reuid=nobody --regid=nogroup --clear-groups test -x "${TMPDIR:-/tmp}" || TMPDIR=/tmp
 	WORK=$(mktemp -d -t narvik.XXXXXX)
+	# For a network that is away for some seconds.
+	echo 'Acquire::Retries "5";' >"$WORK/apt.conf"
+	export APT_CONFIG=$WORK/apt.conf
 	SOCKETS=$WORK/s
 	# A socket's path is limited to 107 bytes, and tests add some of their own.
 	((${#SOCKETS} <= 50)) || SOCKETS=$(mktemp -d /tmp/narvik.XXXXXX)
