@@ -5,19 +5,19 @@ import os
 import socket
 import subprocess
 import threading
-import time
 from urllib.parse import urlencode
 
 import psycopg
 
-with socket.socket() as free:
-    free.bind(("127.0.0.1", 0))
-    port = free.getsockname()[1]
-ORIGIN = f"http://localhost:{port}"
-server = subprocess.Popen(
-    ["gunicorn", "--log-level", "warning", "--threads", "30", "--bind", f"127.0.0.1:{port}", "app:app"],
-    env={**os.environ, "ORIGIN": ORIGIN},
-)
+# It inherits a socket that listens already, so what asks it too early waits for it.
+with socket.create_server(("127.0.0.1", 0)) as listening:
+    port = listening.getsockname()[1]
+    ORIGIN = f"http://localhost:{port}"
+    server = subprocess.Popen(
+        ["gunicorn", "--log-level", "warning", "--threads", "30", "--bind", f"fd://{listening.fileno()}", "app:app"],
+        env={**os.environ, "ORIGIN": ORIGIN},
+        pass_fds=[listening.fileno()],
+    )
 database = psycopg.connect(autocommit=True)  # as the application
 superuser = psycopg.connect(user="postgres", autocommit=True)
 
@@ -36,7 +36,7 @@ class Browser:
             headers["Origin"] = origin
         if self.cookie:
             headers["Cookie"] = "theme=d\xf8rk; " + self.cookie
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
         connection.request(method, path, urlencode(form), headers)
         answer = connection.getresponse()
         self.headers, self.page = answer.headers, answer.read().decode()
@@ -61,12 +61,7 @@ def count(sql):
     return superuser.execute(sql).fetchone()[0]
 
 
-for _ in range(100):
-    try:
-        told("the application answers", "log-in" in Browser().get())
-        break
-    except OSError:
-        time.sleep(0.1)
+told("the application answers", "log-in" in Browser().get())
 
 # ---- a visit -----------------------------------------------------------------
 
