@@ -278,7 +278,7 @@ class ValueTests(NarvikTestCase):
 class ExpiryTests(NarvikTestCase):
     def test_it_is_what_django_says(self):
         mine = SessionStore()
-        for expiry in (None, 0, 600, 1.5, timedelta(hours=1), timezone.now() + timedelta(days=9)):
+        for expiry in (None, 0, 600, 61.5, timedelta(hours=1), timezone.now() + timedelta(days=9)):
             for use_tz in (False, True):
                 with self.subTest(expiry=expiry, use_tz=use_tz), override_settings(USE_TZ=use_tz):
                     if isinstance(expiry, datetime):

@@ -15,7 +15,7 @@ PHP_CLI_SERVER_WORKERS=4 php -d display_errors=1 -d error_reporting=-1 -d sessio
 server=$!
 set +m
 trap 'kill -- "-$server"; wait "$server" || true; rm -rf "$jars"' EXIT
-for ((i = 0; i < 100; i++)); do
+for ((i = 0; i < 600; i++)); do
 	origin=$(sed -nE 's/.*\((http:[^)]*)\) started.*/\1/p' "$log" | head -n 1)
 	[[ ! $origin ]] || break
 	sleep 0.1
@@ -125,7 +125,7 @@ is "session_destroy() ends the session" 0 "$(sql "SELECT count(*) FROM narvik_fe
 is "its cookie is worth nothing" '{}' "$(member found dave show)"
 isnt "and is replaced" "$old" "$(cookie dave)"
 
-ask erin 'put&key=a&value=b&lifetime=1' >/dev/null
+ask erin 'put&key=a&value=b&lifetime=600' >/dev/null
 is "a session lives until it expires" '{"a":"b"}' "$(member found erin 'show&lifetime=1')"
 sleep 1.3
 is "and no longer" '{}' "$(member found erin show)"

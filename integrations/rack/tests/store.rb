@@ -107,9 +107,11 @@ is 'a session lives a day unless told otherwise', '23:59:5', row(alice.cookie)['
 short = Browser.new(expire_after: 600)
 short.put(a: 'b')
 is 'or as long as expire_after says', '00:09:5', row(short.cookie)['left'][0, 7]
-brief = Browser.new(lifetime: 0.5)
+brief = Browser.new(lifetime: 600)
 brief.put(a: 'b')
-is 'or lifetime, with a cookie that ends with the browser', { 'a' => 'b' }, brief.found
+is 'or lifetime, with a cookie that ends with the browser', '00:09:5', row(brief.cookie)['left'][0, 7]
+brief = Browser.new(brief.cookie, lifetime: 0.5)
+is 'until then it is found', { 'a' => 'b' }, brief.found
 sleep 0.7
 is 'and then it has expired', {}, Browser.new(brief.cookie).found
 
