@@ -216,7 +216,12 @@ test('a wrong password and an unknown name get the same answer', async () => {
 test('an unknown name takes the database as long as a wrong password', async () => {
 	const { name } = await signUp('alice');
 	const fastest = { [name]: Infinity, 'nobody-here': Infinity };
-	for (let i = 0; i < 5; i += 1) {
+	const differ = () => {
+		const [quick, slow] = Object.values(fastest).sort((a, b) => a - b);
+		return !(slow < 2 * quick);
+	};
+	// On a busy machine it takes more of them until one of each was not held up.
+	for (let i = 0; i < 5 || (i < 50 && differ()); i += 1) {
 		for (const who of Object.keys(fastest)) {
 			const start = performance.now();
 			assert.deepEqual(await asRole('webapp', "SELECT log_in(t, $2) FROM begin_try($1, $3, '') AS t",
@@ -224,8 +229,7 @@ test('an unknown name takes the database as long as a wrong password', async () 
 			fastest[who] = Math.min(fastest[who], performance.now() - start);
 		}
 	}
-	const [quick, slow] = Object.values(fastest).sort((a, b) => a - b);
-	assert.ok(slow < 2 * quick, JSON.stringify(fastest));
+	assert.ok(!differ(), JSON.stringify(fastest));
 });
 
 test("passwords are hashed at bcrypt's cost 10 or more", async () => {

@@ -24,8 +24,19 @@ function makeCertificate() {
 		'-keyout', tls.TLS_KEY, '-out', tls.TLS_CERT], { stdio: 'pipe' });
 }
 
-// Starts it on any free port; the answer has its url and what it complained of.
+// Starts it on any free port; the answer has its url and what it complained of.  A port
+// that is free at one address of localhost can be in use at the other.
 export async function startApp(environment) {
+	for (;;) {
+		try {
+			return await startOnce(environment);
+		} catch (error) {
+			if (!/EADDRINUSE/.test(error.message)) throw error;
+		}
+	}
+}
+
+async function startOnce(environment) {
 	const child = spawn(process.execPath, ['server.js'], {
 		cwd: fileURLToPath(new URL('..', import.meta.url)),
 		env: { ...process.env, PGUSER: 'webapp', PORT: '0', NODE_ENV: 'production', ...environment },
@@ -33,7 +44,7 @@ export async function startApp(environment) {
 	});
 	const app = { complaints: '' };
 	child.stderr.setEncoding('utf8').on('data', (text) => { app.complaints += text; });
-	const ended = new Promise((resolve) => { child.on('exit', resolve); });
+	const ended = new Promise((resolve) => { child.on('close', resolve); });
 	app.stop = () => { child.kill(); return ended; };
 	app.url = await new Promise((resolve, reject) => {
 		createInterface(child.stdout).on('line', (line) => {
@@ -105,6 +116,11 @@ export async function person(options = {}) {
 	});
 	context.on('weberror', (error) => violations.push(String(error.error())));
 	const page = await context.newPage();
+	// A page that has begun is not all there: it may lack its end and its styles.
+	const go = async (what) => {
+		await what.click();
+		await page.waitForLoadState();
+	};
 
 	return {
 		context, page,
@@ -115,8 +131,8 @@ export async function person(options = {}) {
 				await page.getByLabel(label, { exact: true }).fill(text);
 			}
 		},
-		click: (name) => page.getByRole('button', { name }).click(),
-		follow: (name) => page.getByRole('link', { name, exact: true }).click(),
+		click: (name) => go(page.getByRole('button', { name })),
+		follow: (name) => go(page.getByRole('link', { name, exact: true })),
 		cookie: async (name = '__Host-session') =>
 			(await context.cookies()).find((cookie) => cookie.name === name),
 
