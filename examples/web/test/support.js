@@ -105,9 +105,10 @@ const contexts = [];
 const violations = [];
 const consoleLines = [];
 
-// A browser of its own, with its own cookies.
+// A browser of its own, with its own cookies.  Colours change at once there, so that they
+// are looked at before or after it.
 export async function person(options = {}) {
-	const context = await browser.newContext({ baseURL: app.url, ignoreHTTPSErrors: true, ...options });
+	const context = await browser.newContext({ baseURL: app.url, ignoreHTTPSErrors: true, reducedMotion: 'reduce', ...options });
 	contexts.push(context);
 	context.setDefaultTimeout(PATIENCE);
 	context.on('console', (message) => {
