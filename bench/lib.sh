@@ -18,17 +18,22 @@ rate() {
 	sed -n 's/^tps = \([0-9.]*\).*/\1/p' "$WORK/pgbench.log"
 }
 
-# report: what SQL from standard input says of all that was measured, below what it
-# was measured on.  With publish, a page has that between its markers.
-report() { # report [<page> <marker>]
+make_report_database() {
 	as_postgres createdb report
 	sql report -c "CREATE TABLE measured (part text, size bigint, what text, round int, value float8)" \
 		-c "COPY measured FROM STDIN" <"$WORK/measured.tsv"
+	sql report -f "$WORK/src/bench/report.sql"
+}
+
+# report: what SQL from standard input says of all that was measured, below what it
+# was measured on.  With publish, a page has that between its markers.
+report() { # report [<page> <marker>]
+	[[ -e $WORK/report.md ]] || make_report_database
 	{
 		printf '\nMeasured on %s: %s, clients on the same machine. %s.\n' "$(date -u +%Y-%m-%d)" "$(sed -n 's/^model name\s*: //p' /proc/cpuinfo | head -n 1), $(nproc) cores" \
 			"$(sql report -c "SELECT format('PostgreSQL %s, shared_buffers %s, fsync %s, synchronous_commit %s, full_page_writes %s', split_part(version(), ' ', 2),
 				current_setting('shared_buffers'), current_setting('fsync'), current_setting('synchronous_commit'), current_setting('full_page_writes'))")"
-		sql report -v cores="$(nproc)" -f "$WORK/src/bench/report.sql" -f -
+		sql report -v cores="$(nproc)" -f -
 		echo
 	} | tee "$WORK/report.md"
 	[[ ! ${publish:-} ]] ||

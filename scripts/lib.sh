@@ -27,7 +27,7 @@ export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 npm_config_fetch_retries=5
 umask 022
 
 PROJECT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-WORK= SOCKETS= CHILD= PGBIN= PGHOST=
+WORK= SOCKETS= CHILD= PGBIN= PGHOST= PGPORT=
 BESIDE=()
 
 . "$PROJECT/scripts/count.sh"
@@ -157,7 +157,7 @@ as_postgres() {
 	local status=0
 	setsid setpriv --reuid=postgres --regid=postgres --init-groups \
 		env -i PATH="$PGBIN:/usr/bin:/bin" HOME="$WORK/home" LANG=C.UTF-8 \
-		TMPDIR="$SOCKETS" PGHOST="$PGHOST" ${SEED:+SEED="$SEED"} ${CALLS:+CALLS="$CALLS"} "$@" <&0 &
+		TMPDIR="$SOCKETS" PGHOST="$PGHOST" ${PGPORT:+PGPORT="$PGPORT"} ${SEED:+SEED="$SEED"} ${CALLS:+CALLS="$CALLS"} "$@" <&0 &
 	CHILD=$!
 	wait "$CHILD" || status=$?
 	CHILD=
@@ -236,7 +236,7 @@ prepare() {
 # ---- throwaway servers ------------------------------------------------------
 
 # start_server <name> [configuration line...]: later commands talk to it.
-# No port can clash: its only door is a socket in its own folder.
+# No port can clash: its only door is a socket in its own folder, unless settings say else.
 start_server() {
 	local home=$WORK/$1
 	PGHOST=$SOCKETS/$1
@@ -247,6 +247,13 @@ start_server() {
 		>>"$home/data/postgresql.conf"
 	as_postgres pg_ctl -s -w -D "$home/data" -l "$home/server.log" start ||
 		{ cat "$home/server.log" >&2; return 1; }
+}
+
+# None of those that outgoing connections get, which may do so before it is used.
+free_port() {
+	perl -MIO::Socket::INET -e 'do { $port = 10000 + int rand 20000 }
+		until IO::Socket::INET->new(Listen => 1, LocalAddr => "127.0.0.1", LocalPort => $port);
+		print $port'
 }
 
 stop_server() {

@@ -1,2 +1,2 @@
 \set token 1000000000000000000 + random(1, :rows)
-SELECT * FROM narvik_validate_session(:token);
+SELECT * FROM narvik_validate_session(:token::text);

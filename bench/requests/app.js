@@ -33,7 +33,7 @@ const cookieOf = (request) => request.headers.cookie ?? '';
 
 const contestants = {
 	async redis(app) {
-		const client = createClient({ socket: { path: process.env.REDIS } });
+		const client = createClient({ url: process.env.REDIS });
 		await client.connect();
 		return expressSession(app, new RedisStore({ client }));
 	},

@@ -1,0 +1,25 @@
+/* What a reader wants to know, in ten lines. */
+\qecho
+\qecho '| what | narvik | beside it |'
+\qecho '|---|---|---|'
+SELECT format('| %s | %s | %s |', what, figure, beside) FROM (VALUES
+	(1, 'A page behind a log-in, by Express, a second', big(med('requests', 'narvik')),
+	 format('Redis with connect-redis %s, so %s times; connect-pg-simple %s, so %s times; a table by hand %s',
+			big(med('requests', 'redis')), ratio_shown('requests', 'narvik', 'redis'), big(med('requests', 'connect_pg')),
+			ratio_shown('requests', 'narvik', 'connect_pg'), big(med('requests', 'hand')))),
+	(2, '... its p99 in ms', shown(med('requests p99', 'narvik')),
+	 format('Redis %s, connect-pg-simple %s', shown(med('requests p99', 'redis')), shown(med('requests p99', 'connect_pg')))),
+	(3, 'Validations a second, 8 clients', big(med('clients', 'validate')),
+	 format('a SELECT by primary key that extends nothing %s, so %s times; SELECT 1 %s', big(med('clients', 'hand')), ratio_shown('clients', 'validate', 'hand'), big(med('clients', 'select1')))),
+	(4, '... with the identity of row-level security', big(med('clients', 'authenticate')),
+	 format('%s times that SELECT', ratio_shown('clients', 'authenticate', 'hand'))),
+	(5, 'Log-ins a second, 8 clients', big(med('creates', 'create_narvik')),
+	 format('an INSERT into a table with as many indexes %s, so %s times', big(med('creates', 'create_hand')), ratio_shown('creates', 'create_narvik', 'create_hand'))),
+	(6, 'A validation inside the server, in microseconds', shown(med('in-server', 'validate')),
+	 format('a subselect by primary key %s, so %s times', shown(med('in-server', 'hand')), ratio_shown('in-server', 'validate', 'hand'))),
+	(7, 'WAL a request, life of 15 minutes, a request a minute', format('%s bytes', shown(med('day 15min', 'narvik WAL'))),
+	 format('connect-pg-simple %s', shown(med('day 15min', 'connect_pg WAL')))),
+	(8, 'Table and indexes, a session', format('%s bytes', shown(med('growth bytes', 'table') + med('growth bytes', 'indexes'))), ''),
+	(9, 'Validations a second from the smallest table to the largest', (SELECT string_agg(big(median), ', ' ORDER BY size) FROM medians WHERE part = 'growth rate' AND what = 'validate'),
+	 (SELECT string_agg(big(size), ', ' ORDER BY size) || ' sessions' FROM medians WHERE part = 'growth rate' AND what = 'validate')))
+	AS v (n, what, figure, beside) ORDER BY n;
