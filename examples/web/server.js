@@ -16,6 +16,9 @@ let port = Number(PORT);
 
 async function listen(address) {
 	const server = makeServer();
+	// Who keeps connections, as proxies do for a minute, would else use one that is about
+	// to be closed.
+	server.keepAliveTimeout = 120_000;
 	server.listen(port, address);
 	await once(server, 'listening');
 	({ port } = server.address());
