@@ -53,7 +53,7 @@ run() { # run <script> [argument...]
 	log=$(mktemp -p "$work")
 	"$@" 2>&1 | tee "$log" | sed '$d' || status=$?
 	read -r good _ bad _ rest _ <<<"$(tail -n 1 "$log")"
-	[[ $good =~ ^[0-9]+$ && $bad =~ ^[0-9]+$ ]] || good=0 bad=1
+	[[ $good =~ ^[0-9]+$ && $bad =~ ^[0-9]+$ && $rest =~ ^[0-9]*$ ]] || good=0 bad=1 rest=
 	((status == 0 || bad > 0)) || bad=1
 	tally "$*, $((SECONDS - began)) s" "$good" "$bad" "$rest"
 }
