@@ -15,7 +15,7 @@ set -euo pipefail
 if ((EUID != 0)); then
 	command -v sudo >/dev/null || { echo "run $0 as root, or install sudo" >&2; exit 1; }
 	handed=()
-	for name in KEEP TMPDIR PG_MAJOR PG_ROOT SEED CALLS http_proxy https_proxy no_proxy; do
+	for name in KEEP TMPDIR PG_MAJOR PG_ROOT SEED CALLS LIMIT http_proxy https_proxy no_proxy; do
 		[[ -v $name ]] && handed+=("$name=${!name}")
 	done
 	exec sudo -- env "${handed[@]}" bash "$0" "$@"
