@@ -141,6 +141,7 @@ $node->reload;
 $node->poll_query_until('fast', "SELECT purged > $first FROM narvik_stats") or die 'no visit';
 my ($began, $waits) = (time(), 0);
 $first = purge_stats($node, 'fast', 'purged');
+
 while (purge_stats($node, 'fast', 'purged') < $last)
 {
 	$waits += $node->safe_psql(
