@@ -8,8 +8,6 @@ FROM measured GROUP BY part, size, what;
 CREATE FUNCTION med(p text, w text, s bigint DEFAULT NULL) RETURNS numeric LANGUAGE sql
 RETURN (SELECT median FROM medians WHERE part = p AND what = w AND (s IS NULL OR size = s)
 		ORDER BY size = 1000000 DESC, size DESC LIMIT 1);
-CREATE FUNCTION ratio(p text, a text, b text, s bigint DEFAULT NULL) RETURNS numeric LANGUAGE sql
-RETURN med(p, a, s) / nullif(med(p, b, s), 0);
 CREATE FUNCTION shown(v numeric) RETURNS text LANGUAGE sql
 RETURN CASE WHEN v = trunc(v) OR abs(v) >= 1000 THEN round(v)::text
 			WHEN abs(v) >= 10 THEN round(v, 1)::text ELSE round(v, 2)::text END;

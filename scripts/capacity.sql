@@ -1,6 +1,5 @@
 -- scripts/capacity's report.
 CREATE FUNCTION m(name text) RETURNS numeric LANGUAGE sql RETURN med('capacity', name);
-CREATE FUNCTION big(n numeric) RETURNS text LANGUAGE sql RETURN to_char(n, 'FM999,999,999,999');
 CREATE FUNCTION bytes(n numeric) RETURNS text LANGUAGE sql RETURN pg_size_pretty(round(n));
 
 \qecho
