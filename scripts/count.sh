@@ -2,7 +2,7 @@
 # How scripts count: each check is passed, failed, or not run, and the last line is
 # "N passed, N failed[, N not run]" however the script ends.
 
-passed=0 failed=0 not_run=0
+passed=0 failed=0 not_run=0 failures=()
 
 # What a log says of a failure, in TAP, pg_regress's words or tally's.
 failure='^not ok|^test .* \.\.\. FAILED|^  Parse errors: |: [0-9]+ passed, [1-9][0-9]* failed'
@@ -28,6 +28,7 @@ results() {
 
 tally() { # tally <what> <passed> <failed> [not run]
 	echo "$1: $2 passed, $3 failed${4:+, $4 not run}"
+	(($3 == 0)) || failures+=("$1: $3")
 	passed=$((passed + $2)) failed=$((failed + $3)) not_run=$((not_run + ${4:-0}))
 }
 
@@ -56,4 +57,11 @@ run() { # run <script> [argument...]
 	[[ $good =~ ^[0-9]+$ && $bad =~ ^[0-9]+$ && $rest =~ ^[0-9]*$ ]] || good=0 bad=1 rest=
 	((status == 0 || bad > 0)) || bad=1
 	tally "$*, $((SECONDS - began)) s" "$good" "$bad" "$rest"
+}
+
+# For the end of a long log, as the last lines are what is kept of it.
+name_failures() {
+	((failed > 0)) || return 0
+	printf 'failed: %s\n' "${failures[@]}"
+	grep -hE -A 15 "$failure" "$work"/tmp.* | cut -c 1-300 | head -n 150 || true
 }
