@@ -344,10 +344,10 @@ my $blocker = $node->background_psql('shard1');
 $blocker->query_safe('BEGIN; LOCK TABLE narvik.narvik_sessions IN ACCESS EXCLUSIVE MODE');
 $ask->(q{SET statement_timeout = '300ms'});
 is($validate->('shard1'), '57014', 'statement_timeout holds while a shard is waited for');
-$node->poll_query_until(
-	'postgres',
-	q{SELECT count(*) = 0 FROM pg_stat_activity WHERE usename = 'narvik_router' AND wait_event_type = 'Lock'});
-pass('and the shard waits no longer');
+ok( $node->poll_query_until(
+		'postgres',
+		q{SELECT count(*) = 0 FROM pg_stat_activity WHERE usename = 'narvik_router' AND wait_event_type = 'Lock'}),
+	'and the shard waits no longer');
 $blocker->query_safe('COMMIT');
 $blocker->quit;
 is($ask->('RESET statement_timeout'), '', 'the connection goes on');
