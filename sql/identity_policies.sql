@@ -207,6 +207,32 @@ SELECT user_id, narvik_current_user_id() AS who, count(*) FROM regress_big GROUP
 COMMIT;
 RESET ROLE;
 
+-- Authenticated and read in one statement: LATERAL and OFFSET 0 give the order, however
+-- it is planned and whoever it was before.
+GRANT EXECUTE ON FUNCTION narvik_authenticate_cookie(text) TO regress_narvik_app;
+SET ROLE regress_narvik_app;
+DO $$
+DECLARE
+    setting text;
+    who text;
+    seen text;
+BEGIN
+    FOREACH setting IN ARRAY '{nothing,enable_nestloop,enable_seqscan,enable_indexscan,enable_bitmapscan,enable_hashjoin,enable_mergejoin,enable_memoize,enable_material}'::text[] LOOP
+        IF setting <> 'nothing' THEN
+            PERFORM set_config(setting, 'off', true);
+        END IF;
+        FOREACH who IN ARRAY '{alice,x,bob}'::text[] LOOP
+            EXECUTE format($q$SELECT string_agg(format('%%s: %%s %%s', user_id, owner, count), ', ' ORDER BY owner) FROM (
+                SELECT r.user_id, i.user_id AS owner, count(*)
+                FROM narvik_authenticate_cookie('narvik_session=token-%s') AS r
+                LEFT JOIN LATERAL (SELECT user_id FROM regress_initplan WHERE r.id IS NOT NULL OFFSET 0) AS i ON true
+                GROUP BY 1, 2) AS page$q$, who) INTO seen;
+            RAISE NOTICE 'without %: %', setting, seen;
+        END LOOP;
+    END LOOP;
+END $$;
+RESET ROLE;
+
 RESET parallel_setup_cost;
 RESET parallel_tuple_cost;
 RESET min_parallel_table_scan_size;

@@ -86,3 +86,9 @@ ALTER POLICY own ON events USING (owner = (SELECT narvik_current_user_id()));
 
 SET ROLE webapp;
 EXPLAIN (COSTS OFF) SELECT count(*) FROM events;
+
+SELECT r.user_id, r.set_cookie, e.mine
+    FROM narvik_authenticate_cookie('narvik_session=' || :'token') AS r
+    LEFT JOIN LATERAL (
+        SELECT count(*) AS mine FROM events WHERE r.id IS NOT NULL OFFSET 0
+    ) AS e ON true;
