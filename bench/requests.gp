@@ -5,7 +5,7 @@ ink = dark ? '#e6edf3' : '#1f2328'
 narvik = dark ? 0x4493f8 : 0x0969da
 other = dark ? 0x6e7681 : 0xafb8c1
 
-set terminal svg size 720,240 font 'sans-serif,14' background rgb (dark ? '#0d1117' : '#ffffff')
+set terminal svg size 720,300 font 'sans-serif,14' background rgb (dark ? '#0d1117' : '#ffffff')
 set title 'Pages behind a log-in, a second: Express, one Node process, two cores' textcolor rgb ink
 set lmargin 26
 set rmargin 9

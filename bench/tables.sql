@@ -20,13 +20,15 @@ CREATE TABLE sessions (
 	data		jsonb NOT NULL
 );
 
-/* The same with as many indexes as narvik has; for what writes. */
+/* With the columns that narvik's answer has, and indexes on them; for what writes. */
 CREATE TABLE sessions_indexed (
 	seq			bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
 	id			bytea NOT NULL UNIQUE,
 	user_id		text NOT NULL,
 	created_at	timestamptz NOT NULL,
 	expires_at	timestamptz NOT NULL,
+	authenticated_at	timestamptz,
+	active_at	timestamptz,
 	lifetime	interval,
 	sliding		boolean NOT NULL,
 	data		jsonb NOT NULL

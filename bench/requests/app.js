@@ -1,7 +1,7 @@
 // The same application for each contestant: a page of the user's notes, for whoever
 // is logged in.  One process, 20 connections to the database.
 //
-//   node app.js redis|connect_pg|hand|narvik|narvik_rls
+//   node app.js no_session|redis|connect_pg|hand|narvik|narvik_rls|narvik_rls_one
 //
 // Prints the port that it listens on.
 import express from 'express';
@@ -32,6 +32,14 @@ function expressSession(app, store) {
 const cookieOf = (request) => request.headers.cookie ?? '';
 
 const contestants = {
+	// What a request costs besides its session: it believes whoever says who they are.
+	async no_session() {
+		return {
+			logIn: async (_request, response, user) => { response.cookie('user', user); },
+			notes: (request) => notesOf(/^user=(.*)/.exec(cookieOf(request))?.[1] ?? ''),
+		};
+	},
+
 	async redis(app) {
 		const client = createClient({ url: process.env.REDIS });
 		await client.connect();
@@ -66,8 +74,7 @@ const contestants = {
 			async notes(request, response) {
 				const rows = await query('notes', `SELECT r.set_cookie, n.id, n.body
 					FROM narvik_authenticate_cookie($1::text) AS r LEFT JOIN notes AS n ON n.owner = r.user_id`, cookieOf(request));
-				if (rows[0]?.set_cookie) response.append('Set-Cookie', rows[0].set_cookie);
-				return rows.length && rows.filter((row) => row.id).map(({ id, body }) => ({ id, body }));
+				return page(rows, response);
 			},
 		};
 	},
@@ -88,7 +95,27 @@ const contestants = {
 			}),
 		};
 	},
+
+	// The same in one statement, which says the order.
+	async narvik_rls_one() {
+		const app = new pg.Pool({ max: connections, user: 'bench_app' });
+		return {
+			logIn: narvikLogIn,
+			async notes(request, response) {
+				const { rows } = await app.query({ name: 'notes', text: `SELECT r.set_cookie, n.id, n.body
+					FROM narvik_authenticate_cookie($1::text) AS r
+					LEFT JOIN LATERAL (SELECT id, body FROM notes WHERE r.id IS NOT NULL OFFSET 0) AS n ON true`, values: [cookieOf(request)] });
+				return page(rows, response);
+			},
+		};
+	},
 };
+
+// The answer of a statement that joins the session and its user's notes.
+function page(rows, response) {
+	if (rows[0]?.set_cookie) response.append('Set-Cookie', rows[0].set_cookie);
+	return rows.length && rows.filter((row) => row.id).map(({ id, body }) => ({ id, body }));
+}
 
 async function narvikLogIn(_request, response, user) {
 	const [{ cookie }] = await query('create', 'SELECT narvik_create_cookie(token) AS cookie FROM narvik_create_session($1)', user);
