@@ -31,8 +31,10 @@ sub masked
 	$text =~ s/-{3,}/---/g;
 	$text =~ s/ +/ /g;
 	$text =~ s/^ | $//mg;
-	# PostgreSQL 19 says which of these it is.
-	$text =~ s/^(HINT: No function matches|DETAIL: A function of that name exists, but).*/<not found>/mg;
+	# PostgreSQL 19 says which of these it is, and ends a sentence that had no period.
+	$text =~ s/^HINT: No function matches.*/<not found>/mg;
+	$text =~ s/^DETAIL: (A function of that name exists, but|No function of that name).*(\nHINT: .*)?/<not found>/mg;
+	$text =~ s/^(DETAIL: trigger .*)\.$/$1/mg;
 	return $text =~ s/\n+\z//r;
 }
 
