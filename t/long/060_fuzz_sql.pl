@@ -80,7 +80,8 @@ my %allowed = (
 	narvik_reset_stats => \@gated,
 	# Not functions: what is done to the linked users, and the settings.
 	users => [ @writing, qw(42703 22001 22P02 22003 22023 23505 23514 0A000 39P01 55000 55006) ],
-	settings => [ @always, qw(22021 22023 42501 42602) ]);
+	# Since 19 standard_conforming_strings cannot be off.
+	settings => [ @always, qw(0A000 22021 22023 42501 42602) ]);
 
 # What PostgreSQL says of arguments that fit no function, or are no value of
 # the type that they are taken for.
