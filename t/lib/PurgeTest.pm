@@ -15,7 +15,7 @@ our @EXPORT = qw(
   purging_server set_by_reload stop_purging add_database save_expired expired_left
   wait_until_purged wait_for_visits wait_for_worker terminate_worker pids_of
   purge_stats stats_between_visits
-  log_lines launcher_pid start_million finish_million
+  log_lines launcher_pid insert_expired start_million finish_million
 );
 
 # Log lines begin with the kind of process that wrote them.  The settings may
@@ -181,6 +181,17 @@ sub log_lines
 	return grep { /$pattern/ } split /\n/, slurp_file($node->logfile, $offset // 0);
 }
 
+# A statement that makes many expired sessions, past narvik's functions.
+sub insert_expired
+{
+	my ($count) = @_;
+	return qq{
+		INSERT INTO narvik_sessions (id, user_id, created_at, expires_at, sliding, data, purge_hour)
+		SELECT int8send(i), 'expired', h, h, true, '{}', extract(epoch FROM h) / 3600
+		FROM date_trunc('hour', now() - interval '3 hours', 'UTC') AS h, generate_series(1, $count) AS i;
+	};
+}
+
 # A million expired sessions, in a database that the worker leaves alone: copies
 # of it are made in no time.  Filled in the background, as it takes a while.
 sub start_million
@@ -188,13 +199,7 @@ sub start_million
 	my ($node) = @_;
 	add_database($node, 'million', 'narvik.purge = off');
 	my $psql = $node->background_psql('million');
-	$psql->query_until(
-		qr/filling/, q{
-		\echo filling
-		INSERT INTO narvik_sessions (id, user_id, created_at, expires_at, sliding, data, purge_hour)
-		SELECT int8send(i), 'expired', h, h, true, '{}', extract(epoch FROM h) / 3600
-		FROM date_trunc('hour', now() - interval '3 hours', 'UTC') AS h, generate_series(1, 1000000) AS i;
-	});
+	$psql->query_until(qr/filling/, "\\echo filling\n" . insert_expired(1000000));
 	return $psql;
 }
 
