@@ -18,4 +18,4 @@ set xrange [0:*]
 set yrange [-0.6:*]
 set style fill solid 1 noborder
 plot data using ($2 / 2):0:($2 / 2):(0.36):($3 == 1 ? narvik : other):ytic(1) with boxxyerror linecolor rgb variable, \
-	'' using 2:0:(sprintf(' %d', $2)) with labels left textcolor rgb ink
+	'' using 2:0:(sprintf(' %.0f', $2)) with labels left textcolor rgb ink

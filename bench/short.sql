@@ -21,7 +21,7 @@ SELECT format('| %s | %s | %s |', what, figure, beside) FROM (VALUES
 	 format('a subselect by primary key %s, so %s times', shown(med('in-server', 'hand')), ratio_shown('in-server', 'validate', 'hand'))),
 	(8, 'WAL a request, life of 15 minutes, a request a minute', format('%s bytes', shown(med('day 15min', 'narvik WAL'))),
 	 format('connect-pg-simple %s', shown(med('day 15min', 'connect_pg WAL')))),
-	(9, 'Table and indexes, a session', format('%s bytes', shown(med('growth bytes', 'table') + med('growth bytes', 'indexes'))), ''),
+	(9, 'Table and indexes, a session', format('%s bytes', shown(med('growth bytes', 'table') + med('growth bytes', 'indexes'))), 'when the table is new'),
 	(10, 'Validations a second from the smallest table to the largest', (SELECT string_agg(big(median), ', ' ORDER BY size) FROM medians WHERE part = 'growth rate' AND what = 'validate'),
 	 (SELECT string_agg(big(size), ', ' ORDER BY size) || ' sessions' FROM medians WHERE part = 'growth rate' AND what = 'validate')))
 	AS v (n, what, figure, beside) ORDER BY n;
