@@ -63,7 +63,7 @@ cmp_ok($more, '<=', $took + 2, 'one an interval');
 # One more look at all of them is permitted: what others had locked would be found.  A look
 # reads each entry once or twice.
 cmp_ok(
-	entries_read('old') - $read, '<=', 2 * $many * (1 + $took / $pause_s) + 100,
+	entries_read('old') - $read, '<=', 2 * $many * (1 + int($took / $pause_s)) + 100,
 	'and do not read again and again what they have deleted');
 
 saved_in('old', 1);

@@ -32,9 +32,10 @@ sub masked
 	$text =~ s/ +/ /g;
 	$text =~ s/^ | $//mg;
 	# PostgreSQL 19 says which of these it is, and ends a sentence that had no period.
-	$text =~ s/^HINT: No function matches.*/<not found>/mg;
-	$text =~ s/^DETAIL: (A function of that name exists, but|No function of that name).*(\nHINT: .*)?/<not found>/mg;
-	$text =~ s/^(DETAIL: trigger .*)\.$/$1/mg;
+	$text =~
+	  s/^DETAIL: No function of that name accepts the given argument types\.\nHINT: You might need to add explicit type casts\.$/<not found>/mg;
+	$text =~ s/^(HINT: No function matches|DETAIL: A function of that name exists, but).*/<not found>/mg;
+	$text =~ s/^(DETAIL: trigger \w+ on table \w+ depends on column "\w+")\.$/$1/mg;
 	return $text =~ s/\n+\z//r;
 }
 

@@ -80,8 +80,7 @@ my %allowed = (
 	narvik_reset_stats => \@gated,
 	# Not functions: what is done to the linked users, and the settings.
 	users => [ @writing, qw(42703 22001 22P02 22003 22023 23505 23514 0A000 39P01 55000 55006) ],
-	# Since 19 standard_conforming_strings cannot be off.
-	settings => [ @always, qw(0A000 22021 22023 42501 42602) ]);
+	settings => [ @always, qw(22021 22023 42501 42602) ]);
 
 # What PostgreSQL says of arguments that fit no function, or are no value of
 # the type that they are taken for.
@@ -412,6 +411,8 @@ sub judge
 		my @may = (@{ $allowed{$function} }, $judge =~ /^wrong / ? @wrong_type : ());
 		# A statement that follows one that failed misses its name.
 		push @may, '26000', '34000' if $statement =~ /^(EXECUTE|FETCH) /;
+		# Since 19.
+		push @may, '0A000' if $statement eq 'SET standard_conforming_strings = off';
 		push @wrong, "$context: not allowed for $function" unless grep { $_ eq $sqlstate } @may;
 	}
 	$judged += grep { $_->[0] ne '' && $_->[0] ne 'state' } @$about;
