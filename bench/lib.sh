@@ -6,6 +6,15 @@ sql() { # sql <database> [psql argument...]
 	as_postgres psql -XAtq -v ON_ERROR_STOP=1 -d "$@"
 }
 
+until_true() { # until_true <database> <query>: it says "t", within half an hour
+	local answer end=$((SECONDS + 1800))
+	while answer=$(sql "$1" -c "$2") && [[ $answer != t ]]; do
+		((SECONDS < end)) || die "in vain: $2"
+		sleep 0.2
+	done
+	[[ $answer == t ]]
+}
+
 record() { # record <part> <rows> <what> <round> <value>
 	local IFS=$'\t'
 	[[ ${!#} =~ ^[0-9.]+$ ]] || die "${*:1:$#-1}: measured '${!#}'"

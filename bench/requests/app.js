@@ -15,7 +15,8 @@ import postgres from 'postgres';
 
 const connections = 20;
 const pool = new pg.Pool({ max: connections });
-const query = async (name, text, ...values) => (await pool.query({ name, text, values })).rows;
+const queryOn = (pool) => async (name, text, ...values) => (await pool.query({ name, text, values })).rows;
+const query = queryOn(pool);
 const notesOf = (user) => query('notes', 'SELECT id, body FROM notes WHERE owner = $1', user);
 
 // What express-session and a store of it do at each request is their own; after that the
@@ -98,13 +99,13 @@ const contestants = {
 
 	// The same in one statement, which says the order.
 	async narvik_rls_one() {
-		const app = new pg.Pool({ max: connections, user: 'bench_app' });
+		const queryAsApp = queryOn(new pg.Pool({ max: connections, user: 'bench_app' }));
 		return {
 			logIn: narvikLogIn,
 			async notes(request, response) {
-				const { rows } = await app.query({ name: 'notes', text: `SELECT r.set_cookie, n.id, n.body
+				const rows = await queryAsApp('notes', `SELECT r.set_cookie, n.id, n.body
 					FROM narvik_authenticate_cookie($1::text) AS r
-					LEFT JOIN LATERAL (SELECT id, body FROM notes WHERE r.id IS NOT NULL OFFSET 0) AS n ON true`, values: [cookieOf(request)] });
+					LEFT JOIN LATERAL (SELECT id, body FROM notes WHERE r.id IS NOT NULL OFFSET 0) AS n ON true`, cookieOf(request));
 				return page(rows, response);
 			},
 		};
