@@ -166,10 +166,11 @@ planted_in_journal(
 
 # ---- an index entry without a row -------------------------------------------
 
-# Last, because it stays: VACUUM does not see the index, and frees the row.
+# Last, because it stays: VACUUM does not see the index, and frees the row.  The pages stay,
+# or a dead token whose entry leads beyond the end would be an error instead of an answer.
 $dbh->do("DELETE FROM narvik_sessions WHERE user_id = '$user'");
 $dbh->do(sprintf($ready, 'id_excl'));
-$dbh->do('VACUUM (INDEX_CLEANUP on) narvik_sessions');
+$dbh->do('VACUUM (INDEX_CLEANUP on, TRUNCATE off) narvik_sessions');
 $dbh->do(sprintf($ready, 'id_excl') =~ s/false/true/r);
 like(join("\n", $journal->check($dbh)), qr/^\d+ entries of the hash index without a row$/m, 'found: an index entry without a row');
 
