@@ -341,15 +341,19 @@ pass(NarvikSweep *sweep, int next)
  * transaction, and given to another row since.
  */
 static bool
-is_expired(IndexFetchTableData *fetch, ItemPointer tid, TimestampTz now,
+is_expired(IndexFetchTableData *fetch, const ItemPointerData *place, TimestampTz now,
 		   TupleTableSlot *slot)
 {
+	ItemPointerData tid = *place;
 	bool		call_again = false;
 	bool		isnull;
 	Datum		expires_at;
 
-	/* It is the beginning of a HOT chain, which this follows. */
-	if (!table_index_fetch_tuple(fetch, tid, GetActiveSnapshot(), slot,
+	/*
+	 * It is the beginning of a HOT chain, which this follows.  The place
+	 * itself is needed again if the batch fails.
+	 */
+	if (!table_index_fetch_tuple(fetch, &tid, GetActiveSnapshot(), slot,
 								 &call_again, NULL))
 		return false;
 	expires_at = slot_getattr(slot, Anum_narvik_expires_at, &isnull);

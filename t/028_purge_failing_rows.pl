@@ -78,6 +78,12 @@ leaves(
 	'one that a foreign key refers to', 'referred', '17',
 	qr/^session with seq 17 could not be purged: \Q$on_refers\E$/);
 is(purge_stats($node, 'referred', 'purged'), '2999', 'such visits end well');
+
+# A batch that failed is done again with fewer rows, and finds them all.
+prepared('updated', 8, 'UPDATE narvik_sessions SET active_at = now();' . sprintf($refers, '') . 'INSERT INTO refers VALUES (5)');
+is( $node->safe_psql('updated', q{SELECT n_tup_hot_upd > 0 FROM pg_stat_user_tables WHERE relname = 'narvik_sessions'}),
+	't', 'rows whose newest version is not where the index leads');
+leaves('one of rows that were updated', 'updated', '5', qr/^session with seq 5 could not be purged: \Q$on_refers\E$/);
 my @warnings = log_lines($node, qr/WARNING:  session with seq 17 could not be purged: \Q$on_refers\E/);
 cmp_ok(scalar @warnings, '>', 0, 'the log names it, too');
 $node->safe_psql('referred', 'TRUNCATE refers');
