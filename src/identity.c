@@ -98,14 +98,18 @@ make_frame(const NarvikIdentity *identity)
 /*
  * Large data stays in its table until somebody asks for it.  It may be changed
  * meanwhile, so the old version has to stay there, for as long as a snapshot
- * that is as old can be in use.
+ * that is as old can be in use: that of the frame which the data comes from, if
+ * only the rest of the identity is new.
  */
 static void
-keep_data(Frame *frame)
+keep_data(Frame *frame, const struct varlena *from)
 {
-	if (frame->data != NULL && VARATT_IS_EXTERNAL_ONDISK(frame->data))
-		frame->data_snapshot = RegisterSnapshotOnOwner(GetActiveSnapshot(),
-													   TopTransactionResourceOwner);
+	Snapshot	snapshot;
+
+	if (frame->data == NULL || !VARATT_IS_EXTERNAL_ONDISK(frame->data))
+		return;
+	snapshot = top != NULL && from == top->data ? top->data_snapshot : GetActiveSnapshot();
+	frame->data_snapshot = RegisterSnapshotOnOwner(snapshot, TopTransactionResourceOwner);
 }
 
 static void
@@ -136,7 +140,7 @@ set_identity(const NarvikIdentity *identity)
 	Frame	   *frame = make_frame(identity);
 
 	frame->nest_level = GetCurrentTransactionNestLevel();
-	keep_data(frame);
+	keep_data(frame, identity != NULL ? identity->data : NULL);
 	if (top != NULL && top->nest_level >= frame->nest_level)
 		drop_frame(&top);
 	frame->below = top;

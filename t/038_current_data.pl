@@ -75,6 +75,26 @@ foreach my $what (sort keys %meanwhile)
 	}
 }
 
+# The transaction itself gives the session another name meanwhile: the data is the same, and
+# older than that statement.
+my %renames = (
+	'rotated' => q{SELECT token FROM narvik_rotate_session('t')},
+	'given another id' => q{SELECT narvik_change_session_id(narvik_session_id('t'), narvik_session_id('other'))});
+foreach my $what (sort keys %renames)
+{
+	foreach my $own ($renames{$what}, "SAVEPOINT s; $renames{$what}; RELEASE s")
+	{
+		save('t', 'first');
+		$psql->query_safe(q{BEGIN; SELECT narvik_authenticate('t')});
+		$node->safe_psql('postgres', $meanwhile{'is changed'});
+		$psql->query_safe($own);
+		sweep();
+		is($psql->query_safe($seen), $first, "changed by another and $what here: $own");
+		$psql->query_safe('ROLLBACK');
+		$node->safe_psql('postgres', q{SELECT narvik_delete_sessions_for_user('t')});
+	}
+}
+
 # Nobody asks for it.
 foreach my $end (sort keys %ends)
 {
