@@ -55,6 +55,8 @@ narvik_identity_of(const NarvikSession *session)
 
 /* store_read.c */
 
+extern bool narvik_store_keeps_snapshot(void);
+
 /* Which state of the table a look-up reads. */
 typedef enum
 {
@@ -105,6 +107,7 @@ typedef enum
 {
 	NARVIK_PUT_NOTHING,
 	NARVIK_PUT_REPLACED,
+	NARVIK_PUT_PROMOTED,		/* likewise, and the session was a guest's */
 	NARVIK_PUT_INSERTED
 } NarvikPut;
 
@@ -133,6 +136,7 @@ extern NarvikIdChange narvik_store_change_id(const unsigned char *old_id,
 extern Jsonb *narvik_store_update_data(const unsigned char *id, Jsonb *patch,
 									   TimestampTz now);
 extern bool narvik_store_delete(const unsigned char *id, const char *reason);
+extern bool narvik_store_end_replaced(const unsigned char *id, TimestampTz now);
 extern int64 narvik_store_delete_for_user(const text *user_id,
 										  const unsigned char *except_id,
 										  const char *reason);

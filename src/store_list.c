@@ -8,6 +8,7 @@
 #include "postgres.h"
 #include "compat.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type_d.h"
 #include "miscadmin.h"
 
@@ -51,14 +52,18 @@ narvik_store_list_for_user(const text *user_id, TimestampTz now, int32 max_rows,
 	Datum		values[6];
 	Interval	max_age;
 	bool		has_max_age = narvik_get_max_age(&max_age);
+	int			how = NARVIK_READ_ONLY;
 
+	/* As narvik_store_find() does; a session would be listed twice. */
+	if (IsolationUsesXactSnapshot() && !narvik_store_keeps_snapshot())
+		how |= NARVIK_NEWEST_STATE;
 	values[0] = PointerGetDatum(user_id);
 	values[1] = TimestampTzGetDatum(now);
 	values[2] = TimestampTzGetDatum(narvik_oldest_allowed(now));
 	values[3] = TimestampTzGetDatum(created_before);
 	values[4] = Int64GetDatum(max_rows);
 	values[5] = IntervalPGetDatum(&max_age);
-	(void) narvik_run_into(&list_for_user, values, has_max_age ? NULL : "     n", NARVIK_READ_ONLY, rows);
+	(void) narvik_run_into(&list_for_user, values, has_max_age ? NULL : "     n", how, rows);
 }
 
 /*

@@ -34,18 +34,31 @@
 #include "token.h"
 
 /*
+ * Whether look-ups keep to the transaction's snapshot, as above READ COMMITTED.
+ * Not once the transaction has changed sessions: that was done to the newest
+ * version of a row.  Where the snapshot shows an older one, as the session was
+ * extended since, it would go on showing a session that this transaction ended.
+ */
+bool
+narvik_store_keeps_snapshot(void)
+{
+	return IsolationUsesXactSnapshot() && !narvik_run_changed_newest_state();
+}
+
+/*
  * The snapshot to look a session up with.  In READ COMMITTED the newest
  * state counts, even late in a long statement: a session that was revoked
  * meanwhile is dead, and one that this statement created is there, which the
- * statement's own snapshot would not show.  The other isolation levels keep
- * to their transaction's snapshot, except for what is going to be changed.
+ * statement's own snapshot would not show.
  */
 static Snapshot
 choose_snapshot(NarvikView view)
 {
-	if (view == NARVIK_STATEMENT || IsInParallelMode())
+	bool		keep = narvik_store_keeps_snapshot();
+
+	if (IsInParallelMode() || (view == NARVIK_STATEMENT && (keep || !IsolationUsesXactSnapshot())))
 		return GetActiveSnapshot();
-	if (view == NARVIK_NEWEST && IsolationUsesXactSnapshot())
+	if (view == NARVIK_NEWEST && keep)
 		return GetTransactionSnapshot();
 	return GetLatestSnapshot();
 }

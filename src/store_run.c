@@ -12,6 +12,7 @@
 #include "compat.h"
 
 #include "access/table.h"
+#include "access/xact.h"
 #include "executor/tstoreReceiver.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -21,6 +22,18 @@
 
 #include "relation.h"
 #include "store_run.h"
+
+/* The last transaction that changed the newest state, whatever its snapshot. */
+static TransactionId changed_newest_state = InvalidTransactionId;
+
+/* Whether this transaction did; a savepoint's rollback does not undo that. */
+bool
+narvik_run_changed_newest_state(void)
+{
+	TransactionId xid = GetTopTransactionIdIfAny();
+
+	return TransactionIdIsValid(xid) && xid == changed_newest_state;
+}
 
 /*
  * (Re)make the statement's plan if it has none for the table's present name.
@@ -104,6 +117,8 @@ narvik_run_begin(NarvikRun *run, NarvikStatement *statement, Datum *values,
 			 SPI_result_code_string(result));
 	if (statement->ncolumns > 0)
 		check_result(statement, SPI_tuptable->tupdesc);
+	if ((how & NARVIK_NEWEST_STATE) && SPI_processed > 0)
+		changed_newest_state = GetTopTransactionIdIfAny();
 }
 
 void

@@ -45,6 +45,7 @@ typedef struct NarvikRun
 	NarvikCaller caller;
 } NarvikRun;
 
+extern bool narvik_run_changed_newest_state(void);
 extern void narvik_run_begin(NarvikRun *run, NarvikStatement *statement,
 							 Datum *values, const char *nulls, int how);
 extern Portal narvik_run_cursor(NarvikRun *run, NarvikStatement *statement,

@@ -25,23 +25,20 @@ may_write(void)
 }
 
 /*
- * Under READ COMMITTED a row that changed since the look-up deserves another
- * look, which sees the change.  The other isolation levels would see the same
- * as before.
+ * A row that changed since the look-up deserves another look, which sees the
+ * change, unless it would be by the same snapshot as before.
  */
 static NarvikVerdict
 verdict_on_change(NarvikVerdict verdict)
 {
-	return IsolationUsesXactSnapshot() ? verdict : NARVIK_LOOK_AGAIN;
+	return narvik_store_keeps_snapshot() ? verdict : NARVIK_LOOK_AGAIN;
 }
 
 /* An expired session is deleted if that needs no waiting. */
 static NarvikVerdict
 judge_expired(const NarvikSession *session, TimestampTz now)
 {
-	const char *reason = session->terms.expires_at <= now ? NARVIK_TIMED_OUT : NARVIK_TOO_OLD;
-
-	if (may_write() && narvik_store_delete_if_free(session, reason) == NARVIK_CHANGED)
+	if (may_write() && narvik_store_delete_if_free(session, NARVIK_TIMED_OUT) == NARVIK_CHANGED)
 		return verdict_on_change(NARVIK_IS_EXPIRED);
 	return NARVIK_IS_EXPIRED;
 }
