@@ -73,6 +73,21 @@ SELECT count(*) FROM narvik_validate_session(:'aged');
 SELECT narvik_delete_all_expired_sessions();
 RESET narvik.session_max_age;
 SELECT kind, reason, user_id FROM pg_temp.news() ORDER BY 1, 2, 3;
+-- with the setting there from the beginning, which then cuts the expiry
+SET narvik.session_max_age = '2d';
+SELECT token AS aged FROM narvik_create_session('dave', '{"n": "aged"}') \gset
+SELECT token AS idle FROM narvik_create_session('dave', '{"n": "idle"}', expires_in => '1 day') \gset
+UPDATE narvik_sessions SET created_at = created_at - interval '3 days', expires_at = expires_at - interval '3 days' WHERE user_id = 'dave';
+SELECT narvik_save_session(narvik_session_id('early'), 'dave', '4713-01-01 BC');
+UPDATE narvik_sessions SET created_at = '294276-12-31' WHERE id = decode(narvik_session_id('early'), 'hex');
+SELECT count(*) FROM narvik_validate_session(:'aged');
+SELECT narvik_delete_all_expired_sessions();
+RESET narvik.session_max_age;
+SELECT kind, reason, detail FROM pg_temp.news() ORDER BY 1, 2, 3;
+-- a log-in with the token of a session that has expired
+SELECT narvik_save_session(narvik_session_id('past'), 'dave', now() - interval '1 hour');
+SELECT user_id FROM narvik_promote_session('past', 'dave');
+SELECT kind, reason, user_id FROM pg_temp.news();
 
 -- put: a session of another user is another session
 SELECT narvik_put_session(narvik_session_id('p'), NULL, now() + interval '1 day', '{"device": "d"}');

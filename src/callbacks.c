@@ -185,6 +185,7 @@ narvik_put_session(PG_FUNCTION_ARGS)
 	if (has_id && may_put(&session, mode))
 		put = narvik_store_put(&session, mode);
 	narvik_count(NARVIK_CREATED, put == NARVIK_PUT_INSERTED);
+	narvik_count(NARVIK_PROMOTED, put == NARVIK_PUT_PROMOTED);
 	PG_RETURN_BOOL(put != NARVIK_PUT_NOTHING);
 }
 

@@ -147,6 +147,7 @@ narvik_promote_session(PG_FUNCTION_ARGS)
 		narvik_count(NARVIK_PROMOTED, 1);
 		return narvik_created_session(fcinfo, token, &session);
 	}
-	narvik_count(NARVIK_INVALIDATED, narvik_store_delete(old_id, NARVIK_REPLACED));
+	narvik_count(NARVIK_INVALIDATED,
+				 narvik_store_end_replaced(old_id, session.terms.created_at));
 	return store_session(fcinfo, &session);
 }

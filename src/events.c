@@ -27,6 +27,7 @@
 #include "clock.h"
 #include "encoding.h"
 #include "events.h"
+#include "policy.h"
 #include "relation.h"
 #include "token.h"
 
@@ -225,8 +226,8 @@ narvik_note_event(const char *kind, const unsigned char *session_id,
 
 /*
  * What a statement that deletes sessions becomes: it answers (id, user_id) of
- * those that went.  With events it has three parameters more: when, why, and
- * event_claims.
+ * those that went.  With events it has four parameters more: when, why,
+ * event_claims, and narvik.session_max_age, null without.
  */
 static NarvikStatement *
 make_ending(NarvikStatement *deletion)
@@ -244,6 +245,7 @@ make_ending(NarvikStatement *deletion)
 			ending->params[ending->nparams++] = TIMESTAMPTZOID;
 			ending->params[ending->nparams++] = TEXTOID;
 			ending->params[ending->nparams++] = TEXTARRAYOID;
+			ending->params[ending->nparams++] = INTERVALOID;
 		}
 		ending->ncolumns = 2;
 		ending->columns[0] = BYTEAOID;
@@ -255,14 +257,20 @@ make_ending(NarvikStatement *deletion)
 	{
 		int			n = deletion->nparams;
 
-		/* A session that came to its own end of age has not just expired. */
+		/*
+		 * A session whose age ended it has not just expired.  Its expiry was
+		 * cut to its age, or is even later if the setting came afterwards.
+		 * LEAST() keeps the sum a timestamp, whatever the owner wrote into
+		 * the row.
+		 */
 		set_text(ending,
-				 psprintf("WITH gone AS (%s RETURNING id, user_id, data, ends_at <= expires_at AS at_end),"
+				 psprintf("WITH gone AS (%s RETURNING id, user_id, data, ends_at <= expires_at"
+						  " OR LEAST(created_at, expires_at) + $%d <= expires_at AS at_end),"
 						  " noted AS (INSERT INTO %s (at, kind, reason, session_id, user_id, detail)"
 						  " SELECT $%d, 'ended', CASE WHEN at_end AND $%d = '" NARVIK_TIMED_OUT "'"
-						  " THEN '" NARVIK_TOO_OLD "' ELSE $%d END, id, user_id, %s FROM gone)"
+						  " THEN 'max_age' ELSE $%d END, id, user_id, %s FROM gone)"
 						  " SELECT id, user_id FROM gone",
-						  deletion->text, events_table(), n + 1, n + 2, n + 2,
+						  deletion->text, n + 4, events_table(), n + 1, n + 2, n + 2,
 						  claims_of("data", n + 3)));
 	}
 	else
@@ -336,8 +344,7 @@ announce_result(const char *reason)
 static bool
 is_worth_announcing(const char *reason)
 {
-	return notify && strcmp(reason, NARVIK_TIMED_OUT) != 0 &&
-		strcmp(reason, NARVIK_TOO_OLD) != 0;
+	return notify && strcmp(reason, NARVIK_TIMED_OUT) != 0;
 }
 
 /* A user's session ended, and its row is another one's now. */
@@ -361,6 +368,7 @@ narvik_run_ending(NarvikStatement *deletion, Datum *values, const char *nulls,
 	Datum		all_values[NARVIK_MAX_PARAMS];
 	char		all_nulls[NARVIK_MAX_PARAMS];
 	NarvikRun	run;
+	Interval	max_age;
 	int64		ended;
 	bool		announce = (how & NARVIK_ANNOUNCED) != 0 && is_worth_announcing(reason);
 
@@ -377,6 +385,9 @@ narvik_run_ending(NarvikStatement *deletion, Datum *values, const char *nulls,
 		all_values[deletion->nparams] = TimestampTzGetDatum(narvik_now());
 		all_values[deletion->nparams + 1] = CStringGetTextDatum(reason);
 		all_values[deletion->nparams + 2] = claims_array();
+		all_values[deletion->nparams + 3] = IntervalPGetDatum(&max_age);
+		if (!narvik_get_max_age(&max_age))
+			all_nulls[deletion->nparams + 3] = 'n';
 	}
 	narvik_run_begin(&run, make_ending(deletion), all_values, all_nulls, how);
 	ended = (int64) SPI_processed;

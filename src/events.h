@@ -12,8 +12,7 @@
 /* Why a session ended, if the caller does not say. */
 #define NARVIK_LOGOUT		"logout"
 #define NARVIK_REVOKED		"revoked"
-#define NARVIK_TIMED_OUT	"expired"
-#define NARVIK_TOO_OLD		"max_age"
+#define NARVIK_TIMED_OUT	"expired"	/* "max_age" if that came first */
 #define NARVIK_OVER_LIMIT	"limit"
 #define NARVIK_USER_DELETED "user_deleted"
 #define NARVIK_REPLACED		"replaced"

@@ -388,7 +388,7 @@ note_change_of_user(const NarvikSession *old, const NarvikSession *session)
 }
 
 /* All but what the session was born with, its id, its age and its end, is new. */
-static bool
+static NarvikPut
 replace(const NarvikSession *old, NarvikSession *session, TimestampTz now)
 {
 	bool		same_user = narvik_is_same_user_id(old->user_id, session->user_id);
@@ -399,13 +399,12 @@ replace(const NarvikSession *old, NarvikSession *session, TimestampTz now)
 	if (same_user)
 		session->authenticated_at = old->authenticated_at;
 	if (!write_over(old, session, now))
-		return false;
-	if (!same_user)
-	{
-		note_change_of_user(old, session);
-		make_room(session, now);
-	}
-	return true;
+		return NARVIK_PUT_NOTHING;
+	if (same_user)
+		return NARVIK_PUT_REPLACED;
+	note_change_of_user(old, session);
+	make_room(session, now);
+	return old->user_id == NULL ? NARVIK_PUT_PROMOTED : NARVIK_PUT_REPLACED;
 }
 
 /*
@@ -423,7 +422,7 @@ narvik_store_put(NarvikSession *session, NarvikPutMode mode)
 	{
 		if (mode != NARVIK_PUT_NEW &&
 			narvik_lock_live_session(session->id, LockTupleNoKeyExclusive, NARVIK_WHOLE_DATA, now, &old))
-			return replace(&old, session, now) ? NARVIK_PUT_REPLACED : NARVIK_PUT_NOTHING;
+			return replace(&old, session, now);
 		if (mode == NARVIK_PUT_EXISTING)
 			return NARVIK_PUT_NOTHING;
 		if (mode != NARVIK_PUT_NEW && !narvik_clear_id(session->id, now))

@@ -315,7 +315,8 @@ narvik_store_rotate(const unsigned char *old_id, const unsigned char *new_id,
 	values[0] = PointerGetDatum(&session->tid);
 	values[1] = narvik_id_datum(new_id);
 	values[2] = BoolGetDatum(narvik_remembers_replaced());
-	values[3] = TimestampTzGetDatum(now);
+	/* The call may have waited for the row: the grace begins now. */
+	values[3] = TimestampTzGetDatum(Max(now, GetCurrentTimestamp()));
 	if (narvik_run_count(&rotate, values, NULL, NARVIK_NEWEST_STATE) == 0)
 		return false;
 	memcpy(session->id, new_id, NARVIK_ID_BYTES);
@@ -406,22 +407,39 @@ lock_session_or_successor(const unsigned char *id, NarvikSession *session)
 	return true;
 }
 
-bool
-narvik_store_delete(const unsigned char *id, const char *reason)
+/* What had expired by then is deleted, too, but does not end now: false. */
+static bool
+end_session(const unsigned char *id, const char *reason, TimestampTz now)
 {
 	NarvikSession session;
-	bool		deleted = false;
+	bool		ended = false;
 
 	if (lock_session_or_successor(id, &session))
 	{
 		Datum		value = PointerGetDatum(&session.tid);
+		bool		expired = narvik_has_expired(&session.terms, now);
 
-		deleted = narvik_run_ending(&delete_session, &value, NULL,
-									NARVIK_NEWEST_STATE | NARVIK_ANNOUNCED, reason) > 0;
+		ended = narvik_run_ending(&delete_session, &value, NULL,
+								  NARVIK_NEWEST_STATE | NARVIK_ANNOUNCED,
+								  expired ? NARVIK_TIMED_OUT : reason) > 0 && !expired;
 		narvik_identity_session_ended(session.id);
 	}
 	narvik_identity_session_ended(id);
-	return deleted;
+	return ended;
+}
+
+/* Expired or not: whoever logs out wants it gone. */
+bool
+narvik_store_delete(const unsigned char *id, const char *reason)
+{
+	return end_session(id, reason, DT_NOBEGIN);
+}
+
+/* A log-in brought the token of a session of a user, who is not this one any more. */
+bool
+narvik_store_end_replaced(const unsigned char *id, TimestampTz now)
+{
+	return end_session(id, NARVIK_REPLACED, now);
 }
 
 /*
@@ -508,7 +526,7 @@ narvik_store_delete_expired(TimestampTz now)
 		values[1] = TimestampTzGetDatum(oldest_allowed);
 		deleted += narvik_change_rows(&find_over_age, &delete_over_age, values,
 									  NULL, NARVIK_WITHOUT_INDEX,
-									  NARVIK_TOO_OLD);
+									  NARVIK_TIMED_OUT);
 	}
 	narvik_end_expired_identity(now);
 	return deleted;

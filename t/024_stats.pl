@@ -12,7 +12,7 @@ use PostgreSQL::Test::Utils;
 use PurgeTest;
 use Test::More;
 
-my @counters = qw(created validated rejected expired extended invalidated rotated purged purge_runs);
+my @counters = qw(created validated rejected expired extended invalidated rotated promoted purged purge_runs);
 my $node = purging_server('main', 'narvik.purge = off');
 add_database($node, $_) foreach 'shop', 'other';
 
@@ -141,6 +141,21 @@ counts_for(
 		  SELECT narvik_delete_session(narvik_session_id('l'));
 		  SELECT narvik_delete_sessions_for_user('carol');},
 	created => 3, invalidated => 3);
+
+my $put = q{SELECT narvik_put_session(narvik_session_id('g'), %s, now() + interval '1 day', '{}');};
+counts_for(
+	'a guest who becomes a user, by promote or by put',
+	q{SELECT count(narvik_promote_session(token, 'dave')) FROM narvik_create_guest_session();}
+	  . sprintf("$put $put $put $put", 'NULL', 'NULL', "'dave'", "'dave'"),
+	created => 2, promoted => 2);
+counts_for(
+	'promoted with the token of a session',
+	save('u', '1 day') . q{SELECT count(narvik_promote_session('u', 'dave'));},
+	created => 2, invalidated => 1);
+counts_for(
+	'... that had expired',
+	save('u', '-1 second') . q{SELECT count(narvik_promote_session('u', 'dave'));},
+	created => 2);
 
 counts_for(
 	'what does none of it', q{
