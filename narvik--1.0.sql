@@ -397,9 +397,10 @@ AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED LEAKPROOF;
 COMMENT ON FUNCTION narvik_current_data() IS
 'the data of the session that narvik_authenticate() found in this transaction, or NULL; claims for policies';
 
+-- Not leakproof, as it raises an error for some intervals.
 CREATE FUNCTION narvik_is_fresh(within interval)
 RETURNS boolean
-AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED LEAKPROOF;
+AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED;
 COMMENT ON FUNCTION narvik_is_fresh(interval) IS
 'whether the user of this transaction''s identity proved who they are less than so long ago; false for nobody';
 
