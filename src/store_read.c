@@ -38,11 +38,13 @@
  * Not once the transaction has changed sessions: that was done to the newest
  * version of a row.  Where the snapshot shows an older one, as the session was
  * extended since, it would go on showing a session that this transaction ended.
+ * Within a parallel query there is no other snapshot to be had.
  */
 bool
 narvik_store_keeps_snapshot(void)
 {
-	return IsolationUsesXactSnapshot() && !narvik_run_changed_newest_state();
+	return IsInParallelMode() ||
+		(IsolationUsesXactSnapshot() && !narvik_run_changed_newest_state());
 }
 
 /*
