@@ -8,7 +8,7 @@ Gem::Specification.new do |spec|
   spec.license = 'PostgreSQL'
   spec.files = Dir['lib/**/*.rb'] + %w[LICENSE README.md]
   spec.required_ruby_version = '>= 2.7'
-  spec.add_dependency 'pg', '>= 1.1'
+  spec.add_dependency 'pg', '>= 1.3'
   # With Rack 3 sessions are a gem of their own, rack-session.
   spec.add_dependency 'rack', '>= 2.2'
 end

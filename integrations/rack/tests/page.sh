@@ -62,3 +62,7 @@ ask carol log_out_meanwhile
 is "what was ended meanwhile is not revived" 0 "$(sessions_of carol)"
 is "the next request is a stranger's" '{}' "$(ask carol show)"
 is "Rails had nothing to say but that" 1 "$(grep -cE 'failed to save|Error|ERROR|FATAL' server.log)"
+ask carol 'put?key=cart&value=8'
+psql -XAtqc "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE usename = current_user AND pid <> pg_backend_pid()" >/dev/null
+ask carol show >/dev/null
+is "Rails mends its connections itself" '{"cart":"8"}' "$(ask carol show)"

@@ -3,6 +3,7 @@
 # What requests do to a session, and what is in the database.  Says "ok" or "not ok" of
 # each thing.
 $LOAD_PATH.unshift(File.expand_path('../lib', __dir__))
+require 'connection_pool'
 require 'pg'
 require 'rack'
 require 'rack/mock'
@@ -74,7 +75,7 @@ alice.put(cart: [7])
 is 'an id has 256 random bits', /\A\h{64}\z/, alice.cookie
 is 'a guest\'s session is nobody\'s', nil, row(alice.cookie)['user_id']
 is 'what a guest puts in is there in the next request', { 'cart' => [7] }, alice.found
-is 'SQL can read it', '{"cart": [7]}', row(alice.cookie)['data']
+is 'SQL can read it', '{"rack": {"cart": [7]}}', row(alice.cookie)['data']
 
 guest = alice.cookie
 created = row(guest)['created_at']
@@ -90,6 +91,27 @@ victim = Browser.new(planted)
 victim.put(a: 'b')
 is 'an id that somebody planted is refused', false, victim.cookie == planted
 is 'and nothing is stored under it', nil, row(planted)
+
+# ---- sessions of others -----------------------------------------------------
+
+def made_by_sql(data)
+  ADMIN.exec_params('SELECT token FROM narvik_create_guest_session($1)', [data])[0]['token']
+end
+
+other = Browser.new(namespace: 'other')
+other.put(user_id: 7)
+is 'a namespace is the key of the data', '{"other": {"user_id": 7}}', row(other.cookie)['data']
+is 'with which it is found', { 'user_id' => 7 }, other.found
+{ 'one of SQL\'s, whose data a visitor chose' => made_by_sql('{"user_id": 1}'), 'one that has no session there' => made_by_sql('{"rack": 7}'),
+  'one of another namespace' => other.cookie }.each do |what, cookie|
+  before = row(cookie).slice('user_id', 'data', 'expires_at')
+  stranger = Browser.new(cookie)
+  is "#{what} is not read", {}, stranger.visit { |session, _| session.to_hash.tap { session['a'] = 'b' } }
+  is "another is begun beside #{what}", [false, { 'a' => 'b' }], [stranger.cookie == cookie, stranger.found]
+  [{ drop: true }, { renew: true }].each { |ending| Browser.new(cookie).visit { |_, options| options.merge!(ending) } }
+  Browser.new(cookie).visit { |session, _| session.destroy }
+  is "nothing changes #{what}", before, row(cookie)&.slice(*before.keys)
+end
 
 # ---- what is written --------------------------------------------------------
 
@@ -134,6 +156,23 @@ is 'and then it has expired', {}, Browser.new(brief.cookie).found
   is "the next request is a stranger's, #{how}", {}, Browser.new(old).found
 end
 
+log_in = lambda do |session, options|
+  session['user_id'] = 'gina'
+  options[:renew] = true
+end
+gina = Browser.new
+gina.put(cart: [7])
+guest = gina.cookie
+gina.visit do |session, options|
+  session['cart']
+  Browser.new(guest).visit(&log_in)
+  log_in.call(session, options)
+end
+is 'a log-in that is submitted twice sends a cookie twice', /\A\h{64}\z/, gina.id_sent
+is 'both have logged in', 2, sessions_of('gina')
+is 'with what the guest had', { 'cart' => [7], 'user_id' => 'gina' }, gina.found
+is 'under a new id', [false, nil], [gina.cookie == guest, row(guest)]
+
 dave = Browser.new
 dave.put(user_id: 'dave')
 old = dave.cookie
@@ -163,7 +202,7 @@ odd = { 'symbol' => :symbol, 'time' => Time.now, 'octets' => (0..255).map(&:chr)
 browser = Browser.new(coder: OBJECTS)
 browser.visit { |session, _| session.update(odd) }
 is 'any object comes back, where told so', odd, browser.found
-is 'and SQL sees none of it', /\A\{"marshal": "[A-Za-z0-9+\/=]+"\}\z/, row(browser.cookie)['data']
+is 'and SQL sees none of it', /\A\{"rack": \{"marshal": "[A-Za-z0-9+\/=]+"\}\}\z/, row(browser.cookie)['data']
 much = Random.bytes(3 << 20).unpack1('H*')[0, 4 << 20]
 browser = Browser.new
 browser.put(much: much)
@@ -177,18 +216,56 @@ end
 frank = Browser.new(user: ->(session) { session.dig('warden.user.user.key', 0, 0) })
 frank.put('warden.user.user.key': [[7], 'salt'])
 is 'whose session it is says a function', '7', row(frank.cookie)['user_id']
+[nil, false, ''].each do |user|
+  browser = Browser.new(user: ->(_) { user })
+  browser.put(a: 'b')
+  is "#{user.inspect} is a guest", { 'user_id' => nil }, row(browser.cookie).slice('user_id')
+end
+[:alice, [7], { 'id' => 7 }, 7.0, true].each do |user|
+  raises("#{user.inspect} is no user, and the error names the option", /TypeError: the option user .*#{user.class}/) do
+    Browser.new(user: ->(_) { user }).put(a: 'b')
+  end
+end
 raises('without a connection there is an error', /ArgumentError/) { Rack::Session::Narvik.new(nil) }
 pool = Object.new
 def pool.with
   (@used ||= []) << true
   yield CONNECTION
 end
-{ 'a pool' => pool, 'a function' => ->(&block) { block.call(CONNECTION) } }.each do |what, connection|
+# As Rails 7.1 gives it to every object.
+with_itself = ->(object) { object.tap { object.define_singleton_method(:with) { |&block| block.call(self) } } }
+function = ->(&block) { block.call(CONNECTION) }
+{ 'a pool' => pool, 'a function' => function, 'a function in Rails 7.1' => with_itself.call(function.dup) }.each do |what, connection|
   browser = Browser.new(connection: connection)
   browser.put(a: 'b')
   is "#{what} may give the connection", { 'a' => 'b' }, browser.found
 end
-app = Rack::Session::Narvik.new(->(env) { env['rack.session']['n'] = 1; [200, {}, []] }, connection: CONNECTION)
+
+def end_connections
+  ADMIN.exec("SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE application_name = 'mortal'")
+end
+
+{ 'one connection' => PG.connect(application_name: 'mortal'), 'a pool' => ConnectionPool.new(size: 1) { PG.connect(application_name: 'mortal') } }.each do |what, connection|
+  browser = Browser.new(connection: connection)
+  browser.put(a: 'b')
+  end_connections
+  raises("#{what} that breaks is an error", /\APG::/) { browser.found }
+  is "and works in the next request, #{what}", { 'a' => 'b' }, browser.found
+  raises("in the middle of a request as well, #{what}", /\APG::/) do
+    browser.visit do |session, _|
+      session['a'] = 'c'
+      end_connections
+    end
+  end
+  is "what that request changed is not stored, #{what}", { 'a' => 'b' }, browser.found
+  ADMIN.exec('ALTER ROLE webapp NOLOGIN')
+  end_connections
+  raises("while the server lets nobody in there are errors, #{what}", /\APG::/) { browser.found }
+  raises("that say so, #{what}", /\APG::ConnectionBad: .*not permitted to log in/m) { browser.found }
+  ADMIN.exec('ALTER ROLE webapp LOGIN')
+  is "then it works again, #{what}", { 'a' => 'b' }, browser.found
+end
+app = Rack::Session::Narvik.new(->(env) { env['rack.session']['n'] = 1; [200, {}, []] }, connection: with_itself.call(PG.connect))
 codes = Array.new(8) { Thread.new { Array.new(20) { app.call(Rack::MockRequest.env_for('/'))[0] } } }.flat_map(&:value)
 is 'threads take turns at one connection', [200] * 160, codes
 is 'no id is in the database', 0, ADMIN.exec_params('SELECT * FROM narvik_sessions AS s WHERE s::text LIKE $1', ["%#{alice.cookie}%"]).ntuples

@@ -26,7 +26,7 @@ end
 class CacheUnderTest
   def read(key)
     id = key[/::(\h+)\z/, 1]
-    row = CONNECTION.exec_params('SELECT data::text AS data FROM narvik_fetch_session($1)', [id]).first
+    row = CONNECTION.exec_params("SELECT data -> 'rack' AS data FROM narvik_fetch_session($1)", [id]).first
     row && Rack::Session::NarvikStore::Objects.load(row['data'])
   end
 end

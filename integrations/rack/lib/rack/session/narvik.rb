@@ -2,6 +2,7 @@
 
 require 'digest/sha2'
 require 'json'
+require 'pg'
 require 'rack/session/abstract/id'
 
 module Rack
@@ -43,26 +44,31 @@ module Rack
         end
       end
 
-      # The id and the text of the session that this request has read.
+      # The id, the text and the user of the session that this request has read.
       READ = 'narvik.session'
+
+      # Where the session with the id $1 is, if it is of the namespace $2.
+      OURS = "FROM narvik_fetch_session($1) WHERE jsonb_typeof(data -> $2) = 'object'"
 
       def initialize(app, options = {})
         super
         @connection = @default_options.delete(:connection) or raise ArgumentError, 'sessions need a connection: see the README'
         @coder = @default_options.delete(:coder) || Json
+        @namespace = @default_options.delete(:namespace) || 'rack'
         @lifetime = @default_options.delete(:lifetime) || 86_400
         @user = @default_options.delete(:user) || ->(session) { session['user_id'] }
         @lock = Mutex.new
       end
 
-      # A session that is not there gets an id of ours, not the one that the browser sent.
+      # A session that is not there, or is not this application's, gets an id of ours, not
+      # the one that the browser sent.
       def find_session(req, sid)
-        row = sid && query('SELECT data::text AS data FROM narvik_fetch_session($1) WHERE expires_at > statement_timestamp()',
-                           hash_of(sid)).first
+        row = sid && query("SELECT user_id, (data -> $2)::text AS data #{OURS} AND expires_at > statement_timestamp()",
+                           hash_of(sid), @namespace).first
         return [generate_sid, {}] unless row
 
         session = @coder.load(row['data'])
-        req.set_header(READ, [hash_of(sid), @coder.dump(session)])
+        req.set_header(READ, [hash_of(sid), @coder.dump(session), row['user_id']])
         [sid, session]
       end
 
@@ -77,22 +83,24 @@ module Rack
             query('SELECT WHERE narvik_update_session_expiry($1, statement_timestamp() + make_interval(secs => $2))',
                   hash_of(sid), lifetime)
           else
-            query('SELECT WHERE narvik_put_session($1, $2, statement_timestamp() + make_interval(secs => $3), $4, existing => $5)',
-                  hash_of(sid), @user.call(session), lifetime, data, existing)
+            query('SELECT WHERE narvik_put_session($1, $2, statement_timestamp() + make_interval(secs => $3), ' \
+                  'jsonb_build_object($4::text, $5::jsonb), existing => $6)',
+                  hash_of(sid), user_of(session), lifetime, @namespace, data, existing)
           end
         written.ntuples == 1 ? sid : false
       end
 
-      # With :renew the session goes on under a new id.  Where it has been ended
-      # meanwhile, the write that follows finds nothing to replace.
+      # With :renew the session goes on under a new id.  Where a user's has been ended
+      # meanwhile, the write that follows finds nothing to replace.  Where a guest's is gone,
+      # that was the same log-in, submitted twice: the write that follows makes a new session.
       def delete_session(req, sid, options)
-        id, text = req.get_header(READ)
+        id, text, user = req.get_header(READ)
         fresh = generate_sid unless options[:drop]
         if fresh && options[:renew] && id == hash_of(sid)
-          query('SELECT narvik_change_session_id($1, $2)', id, hash_of(fresh))
-          req.set_header(READ, [hash_of(fresh), text])
+          changed = query('SELECT WHERE narvik_change_session_id($1, $2)', id, hash_of(fresh)).ntuples == 1
+          req.set_header(READ, changed || user ? [hash_of(fresh), text, user] : nil)
         else
-          query('SELECT narvik_delete_session($1)', hash_of(sid))
+          query("SELECT narvik_delete_session($1) #{OURS}", hash_of(sid), @namespace)
         end
         fresh
       end
@@ -104,19 +112,41 @@ module Rack
         Digest::SHA256.hexdigest(sid.public_id)
       end
 
+      def user_of(session)
+        case user = @user.call(session)
+        when nil, false, '' then nil
+        when String, Integer then user
+        else raise TypeError, "the option user gave a value of #{user.class}: a user is a string or an integer, nil is a guest"
+        end
+      end
+
       def query(sql, *values)
         with_connection { |connection| connection.exec_params(sql, values.map { |value| value.to_s unless value.nil? }) }
       end
 
-      # A pool, something to call with a block, or one connection, which threads take in turns.
+      # Something to call with a block, which sees to its connections itself, as Active Record
+      # does; one connection, which threads take in turns; or a pool.  The pool is last,
+      # because Rails 7.1 gives every object a method with.
       def with_connection(&block)
-        if @connection.respond_to?(:with)
-          @connection.with(&block)
-        elsif @connection.respond_to?(:call)
+        if @connection.respond_to?(:call)
           @connection.call(&block)
+        elsif PG::Connection === @connection
+          @lock.synchronize { yield connected(@connection) }
         else
-          @lock.synchronize { yield @connection }
+          @connection.with { |connection| yield connected(connection) }
         end
+      end
+
+      # A connection that broke in an earlier request, as when the server restarts, is made
+      # anew.  pg's own reset closes one for good if the server is still away.
+      def connected(connection)
+        if connection.status == PG::CONNECTION_BAD
+          connection.sync_reset
+          raise PG::ConnectionBad, connection.error_message unless connection.status == PG::CONNECTION_OK
+
+          connection.set_default_encoding
+        end
+        connection
       end
     end
 
