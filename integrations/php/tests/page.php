@@ -26,17 +26,23 @@ $octets = implode('', array_map('chr', range(0, 255))) . "\0\0\xff\xfe";
 $work = $_GET['do'] ?? 'show';
 ini_set('session.gc_maxlifetime', $_GET['lifetime'] ?? '1440');
 ini_set('session.serialize_handler', $_GET['serializer'] ?? 'php_serialize');
+ini_set('session.use_strict_mode', $_GET['strict'] ?? '1');
 
 $db = new PDO('pgsql:');
-$handler = new Noted($db);
+$handler = new Noted($db, null, null, $_GET['namespace'] ?? 'php');
 session_set_save_handler($handler);
 session_start();
 $found = $_SESSION;
 $answer = null;
 
+usleep((int) ($_GET['wait'] ?? 0));
+if (isset($_GET['ended'])) {
+    // Somebody else's connection, while this request has the session in its hands.
+    (new PDO('pgsql:'))->query("SELECT narvik_delete_session('" . hash('sha256', session_id()) . "')");
+}
+
 switch ($work) {
     case 'show':
-        usleep((int) ($_GET['wait'] ?? 0));
         break;
     case 'put':
         $_SESSION[$_GET['key']] = $_GET['value'];
@@ -46,17 +52,22 @@ switch ($work) {
         $_SESSION['user_id'] = $_GET['user'];
         break;
     case 'regenerate':
-        session_regenerate_id($_GET['delete'] === 'yes');
+        for ($times = $_GET['times'] ?? 1; $times > 0; $times--) {
+            session_regenerate_id($_GET['delete'] === 'yes');
+        }
+        break;
+    case 'create_id':
+        session_create_id();
+        $_SESSION['late'] = 'yes';
+        break;
+    case 'start_again':
+        session_destroy();
+        session_start();
+        session_regenerate_id(true);
+        $_SESSION['user_id'] = $_GET['user'];
         break;
     case 'log_out':
         session_destroy();
-        break;
-    case 'log_out_meanwhile':
-        // Somebody else's connection, while this request has the session in its hands.
-        (new PDO('pgsql:'))->exec("SELECT narvik_delete_sessions_for_user('{$found['user_id']}')");
-        if ($_GET['change'] === 'yes') {
-            $_SESSION['late'] = 'yes';
-        }
         break;
     case 'put_octets':
         $_SESSION['octets'] = $octets;

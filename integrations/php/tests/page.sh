@@ -30,6 +30,10 @@ member() { # member <name> <whose cookies> <query>
 	ask "${@:2}" | jq -cr ".$1"
 }
 
+gets() { # gets <who> <session id>
+	printf '127.0.0.1\tFALSE\t/\tFALSE\t0\tsid\t%s\n' "$2" >"$jars/$1"
+}
+
 cookie() { # cookie <whose>
 	awk '$6 == "sid" { print $7 }' "$jars/$1"
 }
@@ -71,7 +75,7 @@ is "the guest's data is carried over" '{"cart":"7","user_id":"alice"}' "$(member
 is "the session is the user's" alice "$(stored alice user_id)"
 is "narvik lists it as the user's" 1 "$(sql "SELECT count(*) FROM narvik_fetch_sessions_for_user('alice')")"
 
-printf '127.0.0.1\tFALSE\t/\tFALSE\t0\tsid\t%s\n' "$guest" >"$jars/thief"
+gets thief "$guest"
 is "the guest's id finds nothing any more" '{}' "$(member found thief show)"
 isnt "and is replaced" "$guest" "$(cookie thief)"
 
@@ -86,11 +90,33 @@ is "session_regenerate_id(false) leaves both" 2 "$(sql "SELECT count(*) FROM nar
 # ---- strict mode ------------------------------------------------------------
 
 planted=feedfacefeedfacefeedfacefeedfacefeedface
-printf '127.0.0.1\tFALSE\t/\tFALSE\t0\tsid\t%s\n' "$planted" >"$jars/victim"
+gets victim "$planted"
 ask victim 'put&key=a&value=b' >/dev/null
 isnt "an id that somebody planted is refused" "$planted" "$(cookie victim)"
-printf '127.0.0.1\tFALSE\t/\tFALSE\t0\tsid\t%s\n' "$planted" >"$jars/planter"
+gets planter "$planted"
 is "and nothing is stored under it" '{}' "$(member found planter show)"
+
+token=$(sql "SELECT token FROM narvik_create_session('olga', '{\"theme\": \"dark\"}')")
+gets olga "$token"
+ask olga 'put&key=a&value=b' >/dev/null
+isnt "so is that of a session which is not PHP's" "$token" "$(cookie olga)"
+is "which stays as it was" 'olga|{"theme": "dark"}' "$(sql "SELECT user_id, data FROM narvik_validate_session('$token')")"
+ask pia 'put&key=a&value=b&namespace=shop' >/dev/null
+is "a session in a namespace is there in the next request" '{"a":"b"}' "$(member found pia 'show&namespace=shop')"
+is "but not in another namespace" '{}' "$(member found pia show)"
+
+# ---- without strict mode ----------------------------------------------------
+
+for who in ivan judy; do
+	gets $who "$planted"
+done
+ask ivan 'put&key=a&value=b&strict=0&wait=1000000' >"$jars/answer" &
+slow=$!
+sleep 0.4
+is "a first request finds nothing" '{}' "$(member found judy 'put&key=c&value=d&strict=0')"
+wait "$slow"
+is "nor does one beside it" '{}' "$(jq -c .found "$jars/answer" 2>&1)"
+is "the last one that ends wins" '{"a":"b"}' "$(member found judy 'show&strict=0')"
 
 # ---- lazy write -------------------------------------------------------------
 
@@ -108,15 +134,28 @@ is "a slow request that changes nothing undoes nobody's change" 9 "$(member foun
 
 # ---- what was ended meanwhile -----------------------------------------------
 
-for change in no yes; do
+for what in show 'put&key=late&value=yes' 'regenerate&delete=yes' 'regenerate&delete=no' 'regenerate&delete=yes&times=2' \
+	create_id 'log_in&user=carol'; do
 	ask carol 'log_in&user=carol' >/dev/null
 	old=$(cookie carol)
-	answer=$(ask carol "log_out_meanwhile&change=$change")
-	is "no error where the session ended meanwhile, with change: $change" carol "$(jq -r .found.user_id <<<"$answer")"
-	is "it is not revived, with change: $change" 0 "$(sql "SELECT count(*) FROM narvik_fetch_sessions_for_user('carol')")"
-	is "the next request is a stranger's, with change: $change" '{}' "$(member found carol show)"
-	isnt "under a new id, with change: $change" "$old" "$(cookie carol)"
+	answer=$(ask carol "$what&ended=yes")
+	is "no error where the session ended meanwhile, then $what" carol "$(jq -r .found.user_id <<<"$answer" 2>&1)"
+	is "it is not revived, then $what" 0 "$(sql "SELECT count(*) FROM narvik_fetch_sessions_for_user('carol')")"
+	is "the next request is a stranger's, then $what" '{}' "$(member found carol show)"
+	isnt "under a new id, then $what" "$old" "$(cookie carol)"
 done
+
+ask gina 'put&key=cart&value=7' >/dev/null
+ask gina 'log_in&user=gina&ended=yes' >/dev/null
+is "a guest whose session ended meanwhile can log in" '{"cart":"7","user_id":"gina"}' "$(member found gina show)"
+for how in strict=1 strict=0 'strict=1&ended=yes' 'strict=0&ended=yes'; do
+	ask hank "start_again&user=hank&$how" >/dev/null
+	is "after session_destroy() another session can be logged in, $how" '{"user_id":"hank"}' "$(member found hank show)"
+	is "and is the only one, $how" 1 "$(sql "SELECT count(*) FROM narvik_fetch_sessions_for_user('hank')")"
+done
+ask hank 'regenerate&delete=yes&times=2' >/dev/null
+is "session_regenerate_id(true) twice keeps the data" '{"user_id":"hank"}' "$(member found hank show)"
+is "and leaves one session, too" 1 "$(sql "SELECT count(*) FROM narvik_fetch_sessions_for_user('hank')")"
 
 ask dave 'log_in&user=dave' >/dev/null
 old=$(cookie dave)
