@@ -68,12 +68,16 @@ class NarvikStore extends Store {
 
   get(sid, callback) {
     this.#answer(callback, async () => {
-      const [row] = await this.#rows(`SELECT data::text AS data, extract(epoch FROM expires_at - now()) * 1000 AS ms
-        FROM ${this.#schema}narvik_fetch_session($1) WHERE expires_at > now()`, toId(sid));
+      // As text, whatever parsers of types the application has.  What has no cookie was stored by
+      // others, and is not express-session's: it makes a session with another ID then.
+      const [row] = await this.#rows(`SELECT data::text AS data,
+          (extract(epoch FROM expires_at - now()) * 1000)::text AS ms
+        FROM ${this.#schema}narvik_fetch_session($1)
+        WHERE expires_at > now() AND jsonb_typeof(data -> 'cookie') = 'object'`, toId(sid));
       if (!row) return null;
       const sess = JSON.parse(row.data);
       const expires = new Date(Math.round(Date.now() + Number(row.ms)));
-      if (sess.cookie?.expires && Math.abs(new Date(sess.cookie.expires) - expires) > LATENCY_MS) {
+      if (sess.cookie.expires && Math.abs(new Date(sess.cookie.expires) - expires) > LATENCY_MS) {
         sess.cookie.expires = expires;
       }
       this.#stored.set(sess, { sid, cookie: settings(sess.cookie) });

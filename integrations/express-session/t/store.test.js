@@ -223,6 +223,28 @@ test('a schema can be named', async () => {
   await assert.rejects(get(sid, odd), /"no "such" does not exist/);
 });
 
+test('what has no cookie in its data was stored by others: no session, and it stays as it is', async () => {
+  const { rows: [{ token }] } = await owner.query("SELECT token FROM narvik.narvik_create_session('alice')");
+  assert.equal(await get(token), null);
+  for (const options of [{}, { resave: true, rolling: true, saveUninitialized: true }]) {
+    const browser = (await serve({
+      '/in': logIn, '/who': who,
+      '/new': (req, res) => req.session.regenerate(() => res.send('new')),
+      '/out': (req, res) => req.session.destroy(() => res.send('bye')),
+    }, options))();
+    for (const odd of [null, 'text', 1, true]) {
+      for (const [path, answer] of [['/who', 'nobody'], ['/in', 'hello'], ['/new', 'new'], ['/out', 'bye']]) {
+        await browser('/in');
+        const sid = sidOf(browser);
+        await owner.query('SELECT narvik.narvik_update_session_data($1, $2)', [idOf(sid), { cookie: odd }]);
+        const { xmin } = await row(sid);
+        assert.equal(await browser(path), `200 ${answer}`);
+        assert.equal((await row(sid)).xmin, xmin, `${path} ${odd}`);
+      }
+    }
+  }
+});
+
 // ---- logged out meanwhile ---------------------------------------------------
 
 test('a session logged out elsewhere does not come back when it is saved', async () => {
@@ -432,10 +454,10 @@ test('with disableTouch, reading extends nothing', async () => {
 
 test('a cookie that ends with the browser: the session lives for ttl seconds', async () => {
   const sid = newSid();
-  for (const ends of [cookie(null), { ...cookie(), expires: false }, undefined]) {
+  for (const ends of [cookie(null), { ...cookie(), expires: false }]) {
     await set(sid, { cookie: ends });
     await secondsLeft(sid, 86400);
-    assert.equal((await get(sid)).cookie?.expires || null, null);
+    assert.equal((await get(sid)).cookie.expires || null, null);
   }
   const brief = new NarvikStore({ pool, ttl: 600 });
   await set(sid, { cookie: cookie(null) }, brief);
@@ -557,7 +579,9 @@ test('type parsers that the application has set do not matter', async (t) => {
   }
   const sid = newSid();
   await set(sid, { cookie: cookie(), n: 1 });
-  await touch(sid, { cookie: cookie(3600000) });
+  const touched = await get(sid);
+  touched.cookie.expires = new Date(Date.now() + 3600000); // Which the row alone gets.
+  await touch(sid, touched);
   const sess = await get(sid);
   assert.equal(sess.n, 1);
   assert.ok(new Date(sess.cookie.expires) > Date.now() + 3500000);
