@@ -46,6 +46,9 @@ app.use((req, res, next) => {
 });
 app.use(express.urlencoded({ extended: false, limit: '40kb' }));
 
+// While a session is given a new token it can end: what was done in its name is undone.
+class SessionEnded extends Error {}
+
 // And who is logged in proves with each form that it is a page of this session.
 function fromOurPage(req, me) {
 	const given = Buffer.from(field(req, 'form_token'));
@@ -261,7 +264,7 @@ const EVENTS = 50;
 app.get('/sessions/log', loggedIn(async (db, me, req) => {
 	const before = /^\d{1,18}$/.test(req.query.before) ? req.query.before : null;
 	const events = await db(`
-		SELECT seq, at, kind, reason, detail ->> 'device' AS device
+		SELECT seq, at, kind, coalesce(reason, detail ->> 'why') AS reason, detail ->> 'device' AS device
 		FROM narvik_fetch_events_for_user(narvik_current_user_id(), $1, $2)`, before, EVENTS + 1);
 	return { page: pages.securityLog(me, events.slice(0, EVENTS), events.length > EVENTS) };
 }));
@@ -294,7 +297,8 @@ async function changePassword(db, me, req, id) {
 		SELECT id, narvik_create_cookie(token) AS cookie,
 			narvik_delete_sessions_for_user(user_id, except_session_id => id,
 				reason => 'new password') AS ended
-		FROM narvik_rotate_session($1)`, me.token);
+		FROM narvik_reauthenticate_session($1, '{"why": "new password"}')`, me.token);
+	if (!session) throw new SessionEnded();
 	await say(db, session.id, '/password', { ended: Number(session.ended) });
 	return { to: '/password', cookie: session.cookie };
 }
@@ -312,9 +316,11 @@ app.post('/account/confirm', loggedIn((db, me, req) => attempt(db, req, me.name,
 async function confirmAccount(db, me, req, id) {
 	const [user] = await db('SELECT log_in($1, $2)', id, field(req, 'password'));
 	if (!user) return { page: pages.account(me, false, 'That is not your password.') };
-	const [{ cookie }] = await db(
-		'SELECT narvik_create_cookie(token) AS cookie FROM narvik_reauthenticate_session($1)', me.token);
-	return { to: '/account', cookie };
+	const [session] = await db(`
+		SELECT narvik_create_cookie(token) AS cookie
+		FROM narvik_reauthenticate_session($1, '{"why": null}')`, me.token);
+	if (!session) throw new SessionEnded();
+	return { to: '/account', cookie: session.cookie };
 }
 
 // Notes and sessions go with the user.
@@ -342,6 +348,7 @@ const whoAsks = (req) => transaction(req, (db, me) => ({ me }), 'READ ONLY')
 
 // Four parameters: that is how Express knows it.
 app.use(async (error, req, res, next) => { // eslint-disable-line no-unused-vars
+	if (error instanceof SessionEnded) return res.redirect(303, '/log-in');
 	const status = statusOf(error);
 	if (status >= 500) console.error(error);
 	res.status(status).send(String(pages.refusal(status, status === 503 ? null : await whoAsks(req))));

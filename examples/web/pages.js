@@ -234,7 +234,7 @@ export const sessions = (me, all, { ended }) => page('Your sessions', { me, here
 	</form>`);
 
 const happened = {
-	created: 'Logged in', promoted: 'Logged in', rotated: 'Changed the password', reauthenticated: 'Password confirmed',
+	created: 'Logged in', promoted: 'Logged in', reauthenticated: 'Password confirmed', 'new password': 'Changed the password',
 };
 const reasons = {
 	logout: 'Logged out', revoked: 'Logged out from another device', 'new password': 'Logged out: new password',
@@ -244,7 +244,7 @@ const reasons = {
 const event = ({ at, kind, reason, device }) => html`
 	<li class="session">
 		<div>
-			<h2>${kind === 'ended' ? reasons[reason] ?? `Logged out: ${reason}` : happened[kind]}</h2>
+			<h2>${kind === 'ended' ? reasons[reason] ?? `Logged out: ${reason}` : happened[reason] ?? happened[kind]}</h2>
 			<p><span>${device}</span> <span>${time(at)}</span></p>
 		</div>
 	</li>`;

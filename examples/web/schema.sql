@@ -20,7 +20,7 @@ ALTER DATABASE :"DBNAME" SET narvik.session_max_age = '90d';
 -- For the list of devices, the security log, and pages that are open (live.js).
 ALTER DATABASE :"DBNAME" SET narvik.activity_interval = '1min';
 ALTER DATABASE :"DBNAME" SET narvik.events = on;
-ALTER DATABASE :"DBNAME" SET narvik.event_claims = 'device';
+ALTER DATABASE :"DBNAME" SET narvik.event_claims = 'device, why';
 ALTER DATABASE :"DBNAME" SET narvik.notify = on;
 
 -- ---- users ----------------------------------------------------------------

@@ -1,7 +1,7 @@
 // Sessions: where a user is logged in, and everything that ends it.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { ENDED, PASSWORD, admin, assertLoggedOut, house, logIn, person, signUp } from './support.js';
+import { ENDED, PASSWORD, admin, assertLoggedOut, during, house, logIn, person, signUp } from './support.js';
 
 const IPHONE = 'Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) '
 	+ 'Version/17.5 Mobile/15E148 Safari/604.1';
@@ -64,10 +64,16 @@ test('the security log has what happened, newest first, and from which device', 
 	await laptop.follow('Password');
 	await laptop.fill({ 'Old password': PASSWORD, 'New password': 'battery staple' });
 	await laptop.click('Change password');
+	await admin(`UPDATE narvik_sessions SET authenticated_at = now() - interval '1 hour'
+		FROM users WHERE user_id = users.id::text AND name = $1`, laptop.name);
+	await laptop.page.goto('/account');
+	await laptop.fill({ Password: 'battery staple' });
+	await laptop.click('Go on');
 	await laptop.follow('Sessions');
 	await laptop.follow('security log');
 	assert.equal(await laptop.heading(), 'Security log');
 	const entries = (await logged(laptop)).map((text) => text.replace(/ just now$/, ''));
+	assert.equal(entries.shift(), 'Password confirmed Firefox on Windows');
 	// What happens in one transaction is in no order that a user could see.
 	assert.deepEqual(entries.splice(0, 2).sort(), ['Changed the password Firefox on Windows', 'Logged out: new password Safari on iPhone']);
 	assert.deepEqual(entries, [
@@ -198,6 +204,51 @@ test('a new password rotates this session, so that a stolen token is dead, and e
 	await phone.click('Log in');
 	assert.equal(await phone.notice(), 'Wrong name or password.');
 	await logIn(laptop.name, { password: 'battery staple' });
+});
+
+test('a new password gives the old token no grace, and counts as a password given now', async () => {
+	const set = async (change) => {
+		await admin(`ALTER ROLE webapp ${change}`);
+		await admin("SELECT pg_terminate_backend(pid, 30000) FROM pg_stat_activity WHERE usename = 'webapp'");
+	};
+	const laptop = await signUp('alice');
+	const thief = await person();
+	await thief.context.addCookies([await laptop.cookie()]);
+	await set("SET narvik.rotation_grace = '1h'");
+	try {
+		await admin(`UPDATE narvik_sessions SET authenticated_at = now() - interval '1 hour'
+			FROM users WHERE user_id = users.id::text AND name = $1`, laptop.name);
+		await laptop.follow('Password');
+		await laptop.fill({ 'Old password': PASSWORD, 'New password': 'battery staple' });
+		await laptop.click('Change password');
+		assert.match(await laptop.notice(), /^Your password is changed/);
+		await thief.page.goto('/notes');
+		await assertLoggedOut(thief, ENDED);
+		await laptop.page.goto('/account');
+		assert.equal(await laptop.page.getByRole('button', { name: 'Delete account' }).count(), 1);
+	} finally {
+		await set('RESET narvik.rotation_grace');
+	}
+});
+
+test('a session that ends while its password is looked at is out, and nothing is changed', async () => {
+	for (const [path, form] of [
+		['/password', { old_password: PASSWORD, password: 'battery staple' }],
+		['/account/confirm', { password: PASSWORD }],
+	]) {
+		const alice = await signUp('alice');
+		const form_token = await alice.formToken();
+		let answer;
+		await during('LOCK TABLE passwords', async () => {
+			answer = alice.post(path, { ...form, form_token });
+			const waiting = `SELECT FROM pg_stat_activity WHERE usename = 'webapp' AND wait_event_type = 'Lock'`;
+			while ((await admin(waiting)).length === 0) await alice.page.waitForTimeout(10);
+			await admin('SELECT narvik_invalidate_session(narvik_session_id($1))', (await alice.cookie()).value);
+		});
+		assert.deepEqual([(await answer).status(), (await answer).headers().location], [303, '/log-in'], path);
+		await assertOutAtNextClick(alice);
+		await logIn(alice.name);
+	}
 });
 
 test('a wrong old password, or a bad new one, changes nothing', async () => {
