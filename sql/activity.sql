@@ -29,7 +29,7 @@ SELECT set_cookie IS NULL AS no_cookie, active_at > now() - interval '1 second' 
 -- with an extension it is one write
 UPDATE narvik_sessions SET active_at = NULL, expires_at = now() + interval '1 day';
 SELECT extended, active_at > now() - interval '1 second' AS now FROM narvik_validate_session(:'token');
--- what is no use of the session: lists, storage callbacks, rotation
+-- what is no use of the session: lists, a fetch, rotation
 UPDATE narvik_sessions SET active_at = NULL;
 SELECT count(*) FROM narvik_fetch_sessions_for_user('alice'), narvik_fetch_session(:'id');
 SELECT token FROM narvik_rotate_session(:'token') \gset
@@ -44,6 +44,57 @@ SELECT token AS guest FROM narvik_create_guest_session() \gset
 UPDATE narvik_sessions SET created_at = now() - interval '1 hour';
 SELECT active_at > now() - interval '1 second' AS now, extended FROM narvik_validate_session(:'token');
 SELECT active_at > now() - interval '1 second' AS now, extended FROM narvik_validate_session(:'guest');
+DELETE FROM narvik_sessions;
+-- the stores of frameworks do not validate: what they write notes it, each time
+CREATE VIEW pg_temp.active AS SELECT CASE
+    WHEN active_at IS NULL THEN 'not noted'
+    WHEN active_at > now() + interval '1 minute' THEN 'later'
+    WHEN active_at > now() - interval '1 minute' THEN 'now'
+    ELSE 'earlier' END AS active FROM narvik_sessions;
+SELECT narvik_session_id('web') AS web \gset
+SELECT narvik_put_session(:'web', 'alice', now() + interval '1 day', '{}');
+SELECT * FROM pg_temp.active;
+SELECT narvik_put_session(:'web', 'alice', now() + interval '1 day', '{}', true);
+SELECT * FROM pg_temp.active;
+UPDATE narvik_sessions SET active_at = now() - interval '10 minutes';
+SELECT narvik_put_session(:'web', 'bob', now() + interval '1 day', '{}', true);
+SELECT * FROM pg_temp.active;
+-- an expiry does, but to end it sooner is no use of it
+UPDATE narvik_sessions SET active_at = NULL;
+SELECT narvik_update_session_expiry(:'web', now() + interval '2 days');
+SELECT * FROM pg_temp.active;
+UPDATE narvik_sessions SET active_at = now() - interval '10 minutes';
+SELECT narvik_update_session_expiry(:'web', now() + interval '1 day');
+SELECT * FROM pg_temp.active;
+UPDATE narvik_sessions SET active_at = NULL;
+SELECT narvik_update_session_expiry(:'web', now() + interval '1 hour');
+SELECT * FROM pg_temp.active;
+-- at the end of its age it stays as it is, and is in use
+SET narvik.session_max_age = '1h';
+SELECT narvik_update_session_expiry(:'web', now() + interval '1 day');
+SELECT * FROM pg_temp.active;
+RESET narvik.session_max_age;
+-- a note never goes back
+UPDATE narvik_sessions SET active_at = now() + interval '10 minutes';
+SELECT narvik_put_session(:'web', 'bob', now() + interval '1 day', '{}', true);
+SELECT narvik_update_session_expiry(:'web', now() + interval '2 days');
+SELECT * FROM pg_temp.active;
+-- nor is one made of what has expired
+UPDATE narvik_sessions SET active_at = NULL, expires_at = now();
+SELECT narvik_put_session(:'web', 'bob', now() + interval '1 day', '{}', true);
+SELECT narvik_update_session_expiry(:'web', now() + interval '2 days');
+SELECT * FROM pg_temp.active;
+SELECT narvik_put_session(:'web', 'bob', now() + interval '1 day', '{}');
+SELECT * FROM pg_temp.active;
+-- off: it stays as it is
+RESET narvik.activity_interval;
+SELECT narvik_put_session(:'web', 'bob', now() + interval '1 day', '{}', true);
+SELECT narvik_update_session_expiry(:'web', now() + interval '2 days');
+SELECT * FROM pg_temp.active;
+UPDATE narvik_sessions SET active_at = now() - interval '10 minutes';
+SELECT narvik_put_session(:'web', 'bob', now() + interval '1 day', '{}', true);
+SELECT narvik_update_session_expiry(:'web', now() + interval '2 days');
+SELECT * FROM pg_temp.active;
 \set VERBOSITY sqlstate
 SET narvik.activity_interval = -1;
 \set VERBOSITY default

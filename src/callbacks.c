@@ -116,9 +116,10 @@ narvik_fetch_session(PG_FUNCTION_ARGS)
  * narvik_update_session_expiry(id text, expires_at timestamptz)
  * returns boolean
  *
- * Sets what it is told, earlier or later.  False if there is no live session,
- * for a NULL id and for what is no id.  Raises null_value_not_allowed for a
- * NULL expires_at, invalid_parameter_value for an infinite one.
+ * Sets what it is told, earlier or later; unless it is earlier, that notes the use
+ * of the session.  False if there is no live session, for a NULL id and for what
+ * is no id.  Raises null_value_not_allowed for a NULL expires_at,
+ * invalid_parameter_value for an infinite one.
  */
 Datum
 narvik_update_session_expiry(PG_FUNCTION_ARGS)
@@ -155,9 +156,9 @@ may_put(const NarvikSession *session, NarvikPutMode mode)
  * narvik_put_session(id text, user_id text, expires_at timestamptz, data jsonb,
  *					  existing boolean) returns boolean
  *
- * Replaces user, expiry and data of a live session, or stores a new one.  With
- * existing true it only replaces, with false it only stores.  A NULL user_id is
- * nobody.  False where it did nothing.
+ * Replaces user, expiry and data of a live session, and notes its use, or stores a
+ * new one.  With existing true it only replaces, with false it only stores.  A NULL
+ * user_id is nobody.  False where it did nothing.
  *
  * Raises null_value_not_allowed for a NULL expires_at or data, and for a NULL id
  * unless existing is true; invalid_parameter_value for an id that is not 64 hex

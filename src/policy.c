@@ -301,11 +301,14 @@ narvik_activity_due(const NarvikTerms *terms, TimestampTz active_at, TimestampTz
 		now - Max(active_at, terms->created_at) >= activity_interval * USECS_PER_SEC;
 }
 
-/* What to write as active_at when the row is written anyway. */
+/*
+ * What to write as active_at when the row is written anyway.  Who was waited for
+ * may have noted a later use.
+ */
 TimestampTz
 narvik_activity_at(TimestampTz active_at, TimestampTz now)
 {
-	return activity_interval > 0 ? now : active_at;
+	return activity_interval > 0 ? Max(active_at, now) : active_at;
 }
 
 /*

@@ -60,9 +60,9 @@ static NarvikStatement insert_session_if_new = {
 static NarvikStatement update_session = {
 	.text = "UPDATE ONLY %s SET id = $1, user_id = $2, created_at = $3, expires_at = $4,"
 	" ends_at = $5, authenticated_at = $6, lifetime = $7, sliding = $8, data = $9,"
-	" purge_hour = $10, replaced_ids = NULL, replaced_at = NULL WHERE ctid = $11",
-	.nparams = 11,
-	.params = {SESSION_TYPES, TIDOID},
+	" purge_hour = $10, active_at = $11, replaced_ids = NULL, replaced_at = NULL WHERE ctid = $12",
+	.nparams = 12,
+	.params = {SESSION_TYPES, TIMESTAMPTZOID, TIDOID},
 	.cursor_options = CURSOR_OPT_GENERIC_PLAN
 };
 
@@ -326,17 +326,21 @@ insert_with_id(const NarvikSession *session)
 /* ---- what becomes of one that is there ----------------------------------- */
 
 /*
- * Write all of a session over the row that was locked, and tell the identity.
- * False if a trigger keeps the row as it is.
+ * Write all of a session over the row that was locked, note that it is in use,
+ * and tell the identity.  False if a trigger keeps the row as it is.
  */
 static bool
 write_over(const NarvikSession *old, const NarvikSession *session, TimestampTz now)
 {
+	TimestampTz active_at = narvik_activity_at(old->active_at, now);
 	Datum		values[NARVIK_MAX_PARAMS];
 	char		nulls[NARVIK_MAX_PARAMS];
 
 	session_values(session, values, nulls);
-	values[10] = PointerGetDatum(&old->tid);
+	values[10] = TimestampTzGetDatum(active_at);
+	if (TIMESTAMP_IS_NOBEGIN(active_at))
+		nulls[10] = 'n';
+	values[11] = PointerGetDatum(&old->tid);
 	if (narvik_run_count(&update_session, values, nulls, NARVIK_NEWEST_STATE) == 0)
 		return false;
 	if (narvik_has_expired(&session->terms, now))

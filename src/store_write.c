@@ -24,9 +24,9 @@
 #include "token.h"
 
 static NarvikStatement update_expiry = {
-	.text = "UPDATE ONLY %s SET expires_at = $2, purge_hour = $3 WHERE ctid = $1",
-	.nparams = 3,
-	.params = {TIDOID, TIMESTAMPTZOID, INT4OID},
+	.text = "UPDATE ONLY %s SET expires_at = $2, purge_hour = $3, active_at = $4 WHERE ctid = $1",
+	.nparams = 4,
+	.params = {TIDOID, TIMESTAMPTZOID, INT4OID, TIMESTAMPTZOID},
 	.cursor_options = CURSOR_OPT_GENERIC_PLAN
 };
 
@@ -179,23 +179,32 @@ narvik_end_expired_identity(TimestampTz now)
 
 /*
  * Set what the caller asks for, earlier or later, if the session's age permits.
- * False if there is no live session.
+ * Stores that do not validate call this for each request, so it notes the use of
+ * the session, too, unless that is to end sooner.  False if there is no live
+ * session.
  */
 bool
 narvik_store_update_expiry(const unsigned char *id, TimestampTz expires_at,
 						   TimestampTz now)
 {
 	NarvikSession session;
-	Datum		values[3];
+	TimestampTz old_expires_at;
+	TimestampTz active_at;
+	Datum		values[4];
 
 	if (!narvik_lock_live_session(id, LockTupleNoKeyExclusive, NARVIK_NO_DATA, now, &session))
 		return false;
+	old_expires_at = narvik_expires_at(&session.terms);
 	session.terms.expires_at = expires_at;
 	expires_at = narvik_expires_at(&session.terms);
+	active_at = expires_at < old_expires_at ? session.active_at :
+		narvik_activity_at(session.active_at, now);
 	values[0] = PointerGetDatum(&session.tid);
 	values[1] = TimestampTzGetDatum(expires_at);
 	values[2] = Int32GetDatum(narvik_purge_hour(expires_at));
-	if (narvik_run_count(&update_expiry, values, NULL, NARVIK_NEWEST_STATE) == 0)
+	values[3] = TimestampTzGetDatum(active_at);
+	if (narvik_run_count(&update_expiry, values, TIMESTAMP_IS_NOBEGIN(active_at) ? "   n" : NULL,
+						 NARVIK_NEWEST_STATE) == 0)
 		return false;
 	if (expires_at <= now)
 		narvik_identity_session_ended(id);

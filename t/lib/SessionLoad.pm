@@ -162,9 +162,10 @@ my %operations = (
 	validate => [ 15, "$validate WHERE NOT extended", sub { return (%{ $_[0] }, active => '?') } ],
 	validate_dead => [ 5, 'SELECT true WHERE NOT EXISTS (SELECT FROM narvik_validate_session(:dead))' ],
 	extend => [ 20, "$validate WHERE extended OR due", sub { return (%{ $_[0] }, expires => '?', active => '?') } ],
+	# Noted if that is later than before.
 	make_due => [
 		8, 'SELECT true WHERE narvik_update_session_expiry(:id, to_timestamp(:soon / 1000000.0))',
-		sub { return (%{ $_[0] }, expires => $_[1]{soon}) } ],
+		sub { return (%{ $_[0] }, expires => $_[1]{soon}, active => '?') } ],
 	rotate => [ 12, $rotate, sub { return (%{ $_[0] }, id => '?', token => '?') } ],
 	invalidate => [ 10, $invalidate, sub { return } ],
 	logout => [ 4, 'SELECT true WHERE narvik_delete_sessions_for_user(:user) = 1', sub { return } ],
