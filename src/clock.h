@@ -6,8 +6,9 @@
 #ifndef NARVIK_CLOCK_H
 #define NARVIK_CLOCK_H
 
+#include <time.h>
+
 #include "access/xact.h"
-#include "portability/instr_time.h"
 #include "utils/timestamp.h"
 
 /*
@@ -23,16 +24,18 @@ narvik_now(void)
 }
 
 /*
- * Milliseconds since some moment in the past.  Nobody can set this clock, so it
- * neither jumps nor stands still when somebody sets the server's.
+ * Milliseconds since some moment in the past, the same one for all processes.
+ * Nobody can set this clock, so it neither jumps nor stands still when somebody
+ * sets the server's.  Not INSTR_TIME_SET_CURRENT(): since 19 a setting chooses
+ * what that reads, and with it the moment.
  */
 static inline int64
 narvik_steady_ms(void)
 {
-	instr_time	now;
+	struct timespec now;
 
-	INSTR_TIME_SET_CURRENT(now);
-	return (int64) INSTR_TIME_GET_MILLISEC(now);
+	(void) clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64) now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
 #endif							/* NARVIK_CLOCK_H */

@@ -33,6 +33,10 @@
 
 #define CHANNEL	"narvik"
 
+/* How many events a batch reads, and how many a walk comes by in vain. */
+#define EVENTS_IN_A_LOOK	1000
+#define MOST_THAT_STAY		10000
+
 static bool events = false;
 static bool notify = false;
 static char *event_claims = NULL;
@@ -444,28 +448,59 @@ narvik_list_events_for_user(const text *user_id, int64 before_seq, int32 max_row
 }
 
 /*
- * Delete the events that are past narvik.events_retention, of the oldest so
- * many; how many those were.  They are written in the order of seq, so there is
- * no need for an index on their time.  What others have locked is left.
+ * Delete the next events that are past narvik.events_retention, at most so many;
+ * how many went.  Events are written in the order of seq, so there is no need
+ * for an index on their time: the walk goes from the oldest to where the young
+ * ones begin.  What others have locked is left.
+ *
+ * But at the head of the log may be events that stay: locked, kept by a trigger,
+ * dated ahead by a clock that was wrong.  So a walk ends when it came by some
+ * thousands that stayed, and not when it meets the first.  If all of them were
+ * just young, the next walk begins at the oldest again, or else behind them.
  */
 int64
-narvik_forget_old_events(TimestampTz now, int32 limit)
+narvik_forget_old_events(NarvikEventWalk *walk, TimestampTz now, int32 limit)
 {
 	static NarvikStatement forget = {
-		.text = "DELETE FROM ONLY %1$s WHERE ctid = ANY (ARRAY("
-		"SELECT ctid FROM ONLY %1$s WHERE seq = ANY (ARRAY("
-		"SELECT seq FROM (SELECT seq, at FROM ONLY %1$s ORDER BY seq LIMIT $2)"
-		" AS oldest WHERE at < $1)) FOR UPDATE SKIP LOCKED))",
+		.text = "WITH seen AS MATERIALIZED (SELECT seq, at FROM ("
+		"SELECT seq, at, pg_catalog.count(*) FILTER (WHERE at < $1) OVER (ORDER BY seq) AS nth"
+		" FROM (SELECT seq, at FROM ONLY %1$s WHERE seq > $3 ORDER BY seq LIMIT $5) AS next"
+		") AS counted WHERE nth <= $4),"
+		" gone AS (DELETE FROM ONLY %1$s WHERE ctid = ANY (ARRAY("
+		"SELECT ctid FROM ONLY %1$s WHERE seq = ANY (ARRAY(SELECT seq FROM seen WHERE at < $1))"
+		" FOR UPDATE SKIP LOCKED)) RETURNING seq)"
+		" SELECT pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE at < $1),"
+		" pg_catalog.count(*) FILTER (WHERE at > $2), COALESCE(pg_catalog.max(seq), 0),"
+		" (SELECT pg_catalog.count(*) FROM gone) FROM seen",
 		.of_events = true,
-		.nparams = 2,
-		.params = {TIMESTAMPTZOID, INT8OID},
+		.nparams = 5,
+		.params = {TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID, INT8OID, INT8OID},
+		.ncolumns = 5,
+		.columns = {INT8OID, INT8OID, INT8OID, INT8OID, INT8OID},
 		.cursor_options = CURSOR_OPT_GENERIC_PLAN
 	};
-	Datum		values[2] = {
-		TimestampTzGetDatum(now - events_retention * USECS_PER_SEC), Int64GetDatum(limit)
+	Datum		values[5] = {
+		TimestampTzGetDatum(now - events_retention * USECS_PER_SEC), TimestampTzGetDatum(now),
+		Int64GetDatum(walk->after != 0 ? walk->after : PG_INT64_MIN),
+		Int64GetDatum(limit), Int64GetDatum(EVENTS_IN_A_LOOK)
 	};
+	NarvikRun	run;
+	int64		results[5] = {0};	/* seen, old, ahead, the last seq, gone */
+	bool		at_end;
 
-	if (events_retention == 0)
-		return 0;
-	return narvik_run_count(&forget, values, NULL, 0);
+	if (events_retention > 0)
+	{
+		narvik_run_begin(&run, &forget, values, NULL, 0);
+		for (int i = 0; i < (int) lengthof(results); i++)
+			results[i] = DatumGetInt64(narvik_run_column(0, i + 1));
+		narvik_run_end(&run);
+	}
+	at_end = results[0] < EVENTS_IN_A_LOOK && results[1] < limit;
+	walk->after = results[3];
+	walk->stayed += results[0] - results[4];
+	walk->misplaced = walk->misplaced || results[1] + results[2] > results[4];
+	walk->ended = at_end || walk->stayed >= MOST_THAT_STAY;
+	if (at_end || (walk->ended && !walk->misplaced))
+		walk->after = 0;
+	return results[4];
 }

@@ -20,6 +20,15 @@
 
 #define NARVIK_MAX_REASON_BYTES	64
 
+/* A walk through the log that deletes, batch by batch. */
+typedef struct NarvikEventWalk
+{
+	int64		after;			/* seq behind which to go on; 0: at the oldest */
+	int64		stayed;			/* that it came by */
+	bool		misplaced;		/* of them, some do not belong there */
+	bool		ended;
+} NarvikEventWalk;
+
 extern void narvik_events_init(void);
 extern bool narvik_events_are_on(void);
 extern bool narvik_events_lock_to_write_if_free(void);
@@ -35,6 +44,6 @@ extern void narvik_announce_end_for_user(const text *user_id,
 										 const char *reason);
 extern void narvik_list_events_for_user(const text *user_id, int64 before_seq,
 										int32 max_rows, Tuplestorestate *rows);
-extern int64 narvik_forget_old_events(TimestampTz now, int32 limit);
+extern int64 narvik_forget_old_events(NarvikEventWalk *walk, TimestampTz now, int32 limit);
 
 #endif							/* NARVIK_EVENTS_H */

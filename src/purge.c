@@ -66,11 +66,17 @@ typedef struct Visit
 	int64		failed;			/* could not be deleted */
 	int64		batches;
 	int64		ms;
+	bool		none_failed;	/* in a round that this visit ended */
 	bool		more_events;	/* to be forgotten */
+	char	   *events_error;	/* why they stay; NULL: none */
 	bool		may;			/* nobody else purges here, narvik is there */
 	NarvikSweep *sweep;
+	NarvikEventWalk events;
 	NarvikProgress progress;
 } Visit;
+
+/* What a transaction does, with at most so many rows; how many it deleted. */
+typedef int64 (*Work) (Visit *, int);
 
 /*
  * narvik_delete_all_expired_sessions() returns bigint
@@ -132,21 +138,34 @@ save_progress(Visit *visit)
 	narvik_set_progress(&visit->progress);
 }
 
-/*
- * A transaction that deletes what was found, at most as many, or finds more if
- * the limit is 0.  Returns how many were deleted.
- */
 static int64
-run_batch(Visit *visit, int limit)
+find_sessions(Visit *visit, int limit)
+{
+	narvik_store_find_expired(visit->sweep, narvik_now());
+	return 0;
+}
+
+static int64
+delete_sessions(Visit *visit, int limit)
+{
+	return narvik_store_delete_found(visit->sweep, limit);
+}
+
+static int64
+delete_events(Visit *visit, int limit)
+{
+	return narvik_forget_old_events(&visit->events, narvik_now(), limit);
+}
+
+static int64
+run_batch(Visit *visit, Work work, int limit)
 {
 	int64		deleted = 0;
 
 	begin_transaction();
 	visit->may = extension_is_there() && narvik_store_become_purger();
-	if (visit->may && limit > 0)
-		deleted = narvik_store_delete_found(visit->sweep, limit);
-	else if (visit->may)
-		narvik_store_find_expired(visit->sweep, narvik_now());
+	if (visit->may)
+		deleted = work(visit, limit);
 	commit_transaction();
 	return deleted;
 }
@@ -168,19 +187,18 @@ abort_batch(void)
 }
 
 /*
- * Delete a batch, which is cancelled if it takes too long.  Returns the error
- * if it failed.
+ * Run a batch, which is cancelled if it takes too long.  Returns the error if it
+ * failed.
  */
 static ErrorData *
-try_batch(Visit *visit, int limit, int64 *deleted)
+try_batch(Visit *visit, Work work, int limit, int64 *deleted)
 {
 	ErrorData  *volatile error = NULL;
 
-	narvik_store_begin_batch(visit->sweep);
 	enable_timeout_after(STATEMENT_TIMEOUT, BATCH_LIMIT_MS);
 	PG_TRY();
 	{
-		*deleted = run_batch(visit, limit);
+		*deleted = run_batch(visit, work, limit);
 	}
 	PG_CATCH();
 	{
@@ -267,14 +285,15 @@ delete_batch(Visit *visit)
 	/* Should this be the end of the process, the next batch is smaller. */
 	progress->batch_size = size / 2;
 	save_progress(visit);
-	error = try_batch(visit, size, &deleted);
+	narvik_store_begin_batch(visit->sweep);
+	error = try_batch(visit, delete_sessions, size, &deleted);
 	ms = narvik_steady_ms() - began_at;
 	visit->batches++;
 
 	if (error != NULL)
 		handle_failure(visit, error, ms);
 	else
-		narvik_pace_adapt_batch_size(progress, size, ms);
+		narvik_pace_adapt_batch_size(&progress->batch_size, size, ms);
 	if (deleted == 0)
 		progress->round_passed += size;
 	else
@@ -289,7 +308,7 @@ find_more(Visit *visit)
 {
 	NarvikProgress *progress = &visit->progress;
 
-	(void) run_batch(visit, 0);
+	(void) run_batch(visit, find_sessions, 0);
 	if (narvik_store_sweep_is_new(visit->sweep))
 		narvik_pace_begin_round(progress);
 	progress->round_passed += narvik_store_sweep_passed(visit->sweep);
@@ -331,7 +350,7 @@ has_more_to_do(const Visit *visit)
 		!narvik_store_sweep_at_end(visit->sweep);
 }
 
-/* Until nothing is left or the time is over. */
+/* Until nothing is left, which ends the round, or the time is over. */
 static void
 purge_for_a_while(Visit *visit)
 {
@@ -343,11 +362,45 @@ purge_for_a_while(Visit *visit)
 			delete_batch(visit);
 		else
 			break;
+		if (visit->may && !has_more_to_do(visit))
+			visit->none_failed = narvik_pace_end_round(&visit->progress);
 		if (visit->may)
 			save_progress(visit);
 		visit->ms = narvik_steady_ms() - visit->began_at;
 	} while (visit->may && has_more_to_do(visit) &&
 			 (visit->ms < VISIT_MS || visit->batches == 0));
+}
+
+/*
+ * How many went.  A batch that fails ends the walk and makes the next one
+ * smaller.
+ */
+static int64
+delete_event_batch(Visit *visit)
+{
+	NarvikProgress *progress = &visit->progress;
+	int64		began_at = narvik_steady_ms();
+	int			size = narvik_pace_limit(Min(Max(progress->event_batch_size, 1), EVENTS_AT_A_TIME));
+	int64		deleted = 0;
+	ErrorData  *error = try_batch(visit, delete_events, size, &deleted);
+
+	visit->batches++;
+	if (error == NULL)
+	{
+		narvik_pace_adapt_batch_size(&progress->event_batch_size, size, narvik_steady_ms() - began_at);
+		narvik_pace_deleted(progress, deleted, began_at);
+		return deleted;
+	}
+	progress->event_batch_size = size / 2;
+	visit->events.ended = true;
+	visit->events.after = 0;
+	visit->events_error = psprintf(_("events past their retention could not be deleted: %s"),
+								   error->message);
+	ereport(WARNING,
+			(errcode(error->sqlerrcode),
+			 errmsg_internal("%s", visit->events_error)));
+	FreeErrorData(error);
+	return 0;
 }
 
 /*
@@ -357,21 +410,18 @@ purge_for_a_while(Visit *visit)
 static void
 forget_events(Visit *visit)
 {
-	int64		forgotten;
+	NarvikProgress *progress = &visit->progress;
+	int64		forgotten = 0;
 
-	do
+	progress->events_due = true;
+	visit->events.after = progress->events_after;
+	while (visit->may && !visit->events.ended && wait_for_turn(visit))
 	{
-		int64		began_at = narvik_steady_ms();
-
-		begin_transaction();
-		forgotten = extension_is_there() ?
-			narvik_forget_old_events(narvik_now(), EVENTS_AT_A_TIME) : 0;
-		commit_transaction();
-		if (forgotten > 0)
-			narvik_pace_deleted(&visit->progress, forgotten, began_at);
-		visit->batches++;
-		visit->more_events = forgotten == EVENTS_AT_A_TIME;
-	} while (visit->more_events && wait_for_turn(visit));
+		progress->events_due = false;
+		forgotten += delete_event_batch(visit);
+	}
+	progress->events_after = visit->events.after;
+	visit->more_events = progress->events_due || (forgotten > 0 && !visit->events.ended);
 }
 
 /* A worker's lines in the log are otherwise the same for all databases. */
@@ -418,13 +468,12 @@ static void
 report_visit(Visit *visit)
 {
 	bool		more = has_more_to_do(visit) || visit->more_events;
-	bool		none_failed = !has_more_to_do(visit) && narvik_pace_end_round(&visit->progress);
 
 	if (visit->rows == 0 && visit->failed >= HOPELESS_ROWS)
 		more = false;
 	save_progress(visit);
 	log_visit(visit);
-	narvik_report_purge(visit->rows, visit->ms, more, none_failed);
+	narvik_report_purge(visit->rows, visit->ms, more, visit->none_failed, visit->events_error);
 }
 
 /*
@@ -443,7 +492,7 @@ narvik_purge_this_database(void)
 	visit->began_at = narvik_steady_ms();
 	visit->database = name_of_this_database();
 	narvik_get_progress(&visit->progress);
-	narvik_pace_begin_round_if_due(&visit->progress);
+	narvik_pace_begin_visit(&visit->progress);
 	visit->sweep = narvik_store_begin_sweep(&visit->progress.place);
 	context.arg = visit->database;
 	error_context_stack = &context;

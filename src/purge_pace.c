@@ -24,8 +24,12 @@
 /* How long a batch should take. */
 #define BATCH_MS		250
 
-/* At narvik.purge_rate, how many batches a second at least. */
+/*
+ * At narvik.purge_rate, how many batches a second at least; but a batch is no
+ * less than a row, which costs a second at most.
+ */
 #define BATCHES_A_SECOND	4
+#define MAX_BATCH_COST_US	USECS_PER_SEC
 
 /* How far a purge that was too slow may make up for it later. */
 #define CATCH_UP_US		INT64CONST(500000)
@@ -64,27 +68,30 @@ narvik_pace_init(void)
 
 /* ---- batches ------------------------------------------------------------ */
 
+/* A batch of at most this size, as small as narvik.purge_rate wants it. */
+int
+narvik_pace_limit(int size)
+{
+	return purge_rate > 0 ? Min(size, Max(purge_rate / BATCHES_A_SECOND, 1)) : size;
+}
+
 /* The first one ever is a single row: nothing is known of its triggers. */
 int
 narvik_pace_batch_size(const NarvikProgress *progress)
 {
-	int			size = Min(Max(progress->batch_size, 1), purge_batch_size);
-
-	if (purge_rate > 0)
-		size = Min(size, Max(purge_rate / BATCHES_A_SECOND, 1));
-	return size;
+	return narvik_pace_limit(Min(Max(progress->batch_size, 1), purge_batch_size));
 }
 
 /* A batch that took too long makes the next one smaller. */
 void
-narvik_pace_adapt_batch_size(NarvikProgress *progress, int last, int64 ms)
+narvik_pace_adapt_batch_size(int *batch_size, int last, int64 ms)
 {
 	if (ms > BATCH_MS)
-		progress->batch_size = Max(1, (int) (last * (BATCH_MS / 2) / ms));
+		*batch_size = Max(1, (int) (last * (BATCH_MS / 2) / ms));
 	else if (ms < BATCH_MS / 2)
-		progress->batch_size = (int) Min(2 * (int64) last, NARVIK_SWEEP_ROWS);
+		*batch_size = (int) Min(2 * (int64) last, NARVIK_SWEEP_ROWS);
 	else
-		progress->batch_size = last;
+		*batch_size = last;
 }
 
 /* A batch that began then has deleted so many rows. */
@@ -105,11 +112,18 @@ narvik_pace_wait_ms(const NarvikProgress *progress, int64 now_ms)
 
 /* ---- rounds ------------------------------------------------------------- */
 
-/* Before a sweep: it begins at the beginning if it is time for a round. */
+/*
+ * Before a sweep: it begins at the beginning if it is time for a round, unless
+ * the last one left no time for events, and this one might leave none either.
+ */
 void
-narvik_pace_begin_round_if_due(NarvikProgress *progress)
+narvik_pace_begin_visit(NarvikProgress *progress)
 {
-	if (progress->round_ended && narvik_steady_ms() >= progress->next_round_ms)
+	int64		now_ms = narvik_steady_ms();
+
+	/* No batch costs more.  Should it seem so, a visit must not sleep it off. */
+	progress->next_batch_us = Min(progress->next_batch_us, now_ms * 1000 + MAX_BATCH_COST_US);
+	if (progress->round_ended && !progress->events_due && now_ms >= progress->next_round_ms)
 		memset(&progress->place, 0, sizeof(NarvikPlace));
 }
 

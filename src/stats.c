@@ -75,7 +75,9 @@ typedef struct Entry
 	int64		last_purge_rows;
 	int64		last_purge_ms;
 	char		last_purge_error[ERROR_BYTES];	/* empty: none */
-	bool		error_names_row;	/* it stays until a round without one */
+	char		failed_rows[ERROR_BYTES];	/* shown if there is none; stays
+											 * until a round in which no row
+											 * fails */
 	bool		more_to_purge;
 	NarvikProgress progress;
 	TimestampTz stats_reset;
@@ -175,7 +177,7 @@ clear_entry(Entry *entry)
 	entry->last_purge_rows = 0;
 	entry->last_purge_ms = 0;
 	entry->last_purge_error[0] = '\0';
-	entry->error_names_row = false;
+	entry->failed_rows[0] = '\0';
 	entry->stats_reset = GetCurrentTimestamp();
 }
 
@@ -236,15 +238,15 @@ find_entry(Oid database)
 	return hash_search(entries, &database, HASH_FIND, NULL);
 }
 
+/* Into a field of ERROR_BYTES. */
 static void
-set_error(Entry *entry, const char *message, bool names_row)
+set_error(char *field, const char *message)
 {
 	/* A character that was cut could not be shown to other client encodings. */
 	int			len = pg_mbcliplen(message, (int) strlen(message), ERROR_BYTES - 1);
 
-	memcpy(entry->last_purge_error, message, len);
-	entry->last_purge_error[len] = '\0';
-	entry->error_names_row = names_row;
+	memcpy(field, message, len);
+	field[len] = '\0';
 }
 
 /*
@@ -276,11 +278,13 @@ narvik_set_progress(const NarvikProgress *progress)
 }
 
 /*
- * A visit of the purge worker ended well; more_to_do makes the launcher send
- * another one at once.  Its rows have been counted, batch by batch.
+ * A visit of the purge worker ended well, but for the error if it is not NULL;
+ * more_to_do makes the launcher send another one at once.  Its rows have been
+ * counted, batch by batch.
  */
 void
-narvik_report_purge(int64 rows, int64 ms, bool more_to_do, bool none_failed)
+narvik_report_purge(int64 rows, int64 ms, bool more_to_do, bool none_failed,
+					const char *error)
 {
 	if (!attach())
 		return;
@@ -290,8 +294,9 @@ narvik_report_purge(int64 rows, int64 ms, bool more_to_do, bool none_failed)
 	my_entry->last_purge_at = GetCurrentTimestamp();
 	my_entry->last_purge_rows = rows;
 	my_entry->last_purge_ms = ms;
-	if (none_failed || !my_entry->error_names_row)
-		my_entry->last_purge_error[0] = '\0';
+	if (none_failed)
+		my_entry->failed_rows[0] = '\0';
+	set_error(my_entry->last_purge_error, error != NULL ? error : "");
 	my_entry->more_to_purge = more_to_do;
 	LWLockRelease(lock);
 }
@@ -303,7 +308,7 @@ narvik_report_failed_rows(const char *message)
 	if (!attach())
 		return;
 	LWLockAcquire(lock, LW_EXCLUSIVE);
-	set_error(my_entry, message, true);
+	set_error(my_entry->failed_rows, message);
 	LWLockRelease(lock);
 }
 
@@ -314,7 +319,7 @@ narvik_report_purge_error(const char *message)
 	if (!attach())
 		return;
 	LWLockAcquire(lock, LW_EXCLUSIVE);
-	set_error(my_entry, message, false);
+	set_error(my_entry->last_purge_error, message);
 	my_entry->more_to_purge = false;
 	LWLockRelease(lock);
 }
@@ -329,7 +334,7 @@ narvik_report_purge_error_everywhere(const char *message)
 	LWLockAcquire(lock, LW_EXCLUSIVE);
 	hash_seq_init(&status, entries);
 	while ((entry = hash_seq_search(&status)) != NULL)
-		set_error(entry, message, false);
+		set_error(entry->last_purge_error, message);
 	LWLockRelease(lock);
 }
 
@@ -362,7 +367,7 @@ narvik_leave_visit(const char *message)
 		common->visited = InvalidOid;
 	entry = find_entry(MyDatabaseId);
 	if (entry != NULL && message != NULL)
-		set_error(entry, message, false);
+		set_error(entry->last_purge_error, message);
 	LWLockRelease(lock);
 }
 
@@ -384,7 +389,7 @@ narvik_end_visit(Oid database, const char *message)
 	if (entry != NULL)
 	{
 		if (!has_left)
-			set_error(entry, message, false);
+			set_error(entry->last_purge_error, message);
 		more = has_left && entry->more_to_purge;
 		entry->more_to_purge = false;
 	}
@@ -442,8 +447,9 @@ narvik_forget_databases(const List *dropped)
 static const char *
 purge_error(const Entry *entry)
 {
-	return common->launcher != 0 || RecoveryInProgress() ?
-		entry->last_purge_error : _("narvik launcher is not running");
+	if (common->launcher == 0 && !RecoveryInProgress())
+		return _("narvik launcher is not running");
+	return entry->last_purge_error[0] != '\0' ? entry->last_purge_error : entry->failed_rows;
 }
 
 /*

@@ -51,11 +51,15 @@ typedef struct NarvikProgress
 								 * not go */
 	int64		next_round_ms;	/* not earlier */
 	int64		failed;			/* rows of this round that cannot be deleted */
+	int			event_batch_size;	/* 0: not known yet */
+	int64		events_after;	/* seq behind which to go on; 0: at the oldest */
+	bool		events_due;		/* the last visit had no time for them */
 } NarvikProgress;
 
 extern void narvik_get_progress(NarvikProgress *progress);
 extern void narvik_set_progress(const NarvikProgress *progress);
-extern void narvik_report_purge(int64 rows, int64 ms, bool more_to_do, bool none_failed);
+extern void narvik_report_purge(int64 rows, int64 ms, bool more_to_do, bool none_failed,
+								const char *error);
 extern void narvik_report_failed_rows(const char *message);
 extern void narvik_report_purge_error(const char *message);
 extern void narvik_report_purge_error_everywhere(const char *message);

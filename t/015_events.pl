@@ -115,15 +115,29 @@ $holder->query_safe('COMMIT');
 $holder->quit;
 wait_for_visits($node, $db, 1);
 is(ask("$left WHERE at < now() - interval '60 days'"), '0', 'until it is free');
-# One cannot go at all; sessions do.
+# One cannot go at all; sessions do, also one that was locked when a visit came by.
 ask(q{CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'kept as evidence'; END $$;
 	CREATE TRIGGER keep BEFORE DELETE ON narvik_events FOR EACH ROW EXECUTE FUNCTION keep()});
+stop_purging($node, $db);
 save_expired($node, $db, 10);
-set_by_reload($node, q{narvik.events_retention = '50d'});
+$holder = $node->background_psql($db);
+$holder->query_safe(q{BEGIN; SELECT FROM narvik_sessions WHERE user_id = 'expired' LIMIT 1 FOR UPDATE});
+$log_start = -s $node->logfile;
+# Time to look at a visit before the next.
+set_by_reload($node, q{narvik.events_retention = '50d'}, q{narvik.purge_interval = '5s'}, 'narvik.purge = on');
 ok( $node->poll_query_until($db, q{SELECT last_purge_error ~ 'kept as evidence' FROM narvik_stats}),
 	'an event that cannot go keeps the others, and the statistics say so');
-is(expired_left($node, $db), '0', 'sessions are purged');
+$node->wait_for_log(qr/kept as evidence.*kept as evidence/s, $log_start);
+is(expired_left($node, $db), '1', 'sessions are purged');
+$holder->query_safe('COMMIT');
+$holder->quit;
+ok(wait_until_purged($node, $db), 'and the one that was locked is, once it is free');
+ok($node->poll_query_until($db, 'SELECT last_purge_rows = 1 FROM narvik_stats'), 'the statistics count it');
+is( purge_stats($node, $db, 'last_purge_error'),
+	'events past their retention could not be deleted: kept as evidence', 'and say what is wrong with the events');
+ok($node->log_contains(qr/purged 1 expired sessions of database "main"/, $log_start), 'so does the log');
 ask('DROP FUNCTION keep CASCADE');
+set_by_reload($node, q{narvik.purge_interval = '1s'});
 set_by_reload($node, q{narvik.events_retention = '0'});
 set_by_reload($node, q{narvik.events_retention = '50d'}, 'narvik.events = off');
 wait_for_visits($node, $db, 1);
@@ -151,6 +165,81 @@ ask(q{
 save_expired($node, $db, 10);
 ok(wait_until_purged($node, $db), 'sessions are purged meanwhile');
 cmp_ok(ask($left), '>', 0, 'indeed');
+
+# ---- a low rate ---------------------------------------------------------------
+
+my $insert = 'INSERT INTO narvik_events (at, kind, session_id, user_id, detail)';
+stop_purging($node, $db);
+ask(qq{
+	TRUNCATE narvik_events;
+	$insert SELECT now() - interval '100 days', 'created', int8send(i), 'old', '{}' FROM generate_series(1, 3000) AS i});
+set_by_reload($node, 'narvik.purge_rate = 20', 'narvik.purge = on');
+$node->poll_query_until($db, "SELECT count(*) < 3000 FROM narvik_events") or die 'no visit';
+my ($many, $since) = (ask($left), time);
+cmp_ok($many, '>', 2500, 'events go in small batches at a low rate');
+save_expired($node, $db, 10);
+ok(wait_until_purged($node, $db), 'sessions are purged meanwhile');
+my $waited = time - $since;
+cmp_ok($waited, '<', 20, 'without much of a wait');
+sleep 1 while time < $since + 5;
+my $gone = $many - ask($left);
+$seconds = time - $since;
+cmp_ok($gone, '>=', 20, 'events, too');
+cmp_ok($gone / $seconds, '<=', 30, 'at that rate');
+note("$gone in $seconds s; sessions had gone after $waited s");
+set_by_reload($node, 'narvik.purge_rate = 0');
+ok($node->poll_query_until($db, $left, '0'), 'until none is left');
+
+# Each visit is busy with the only session that is left, which cannot go.
+ask(qq{
+	CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS \$\$ BEGIN PERFORM pg_sleep(2.2); RAISE 'slow'; END \$\$;
+	CREATE TRIGGER slow BEFORE DELETE ON narvik_sessions FOR EACH ROW EXECUTE FUNCTION slow();
+	$insert SELECT now() - interval '100 days', 'created', int8send(i), 'old', '{}' FROM generate_series(1, 10) AS i});
+save_expired($node, $db, 1);
+ok($node->poll_query_until($db, $left, '0'), 'events go though sessions take all the time of a visit');
+ask('DROP FUNCTION slow CASCADE');
+ok(wait_until_purged($node, $db), 'and the sessions then');
+
+# ---- events that stay -----------------------------------------------------------
+
+# A clock was ahead for a while.
+ask(qq{
+	TRUNCATE narvik_events;
+	$insert SELECT now() + interval '1 year', 'created', int8send(i), 'ahead', '{}' FROM generate_series(1, 1200) AS i;
+	$insert SELECT now() - interval '100 days', 'created', int8send(i), 'old', '{}' FROM generate_series(1, 5000) AS i});
+my $of_whom = q{SELECT string_agg(DISTINCT user_id, ' ' ORDER BY user_id) FROM narvik_events};
+ok($node->poll_query_until($db, $of_whom, 'ahead'), 'events go that are behind many from the future');
+is(ask($left), '1200', 'which stay');
+
+# More are kept than a visit looks at.
+ask(qq{
+	TRUNCATE narvik_events;
+	CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS \$\$ BEGIN RETURN CASE WHEN OLD.user_id <> 'kept' THEN OLD END; END \$\$;
+	CREATE TRIGGER keep BEFORE DELETE ON narvik_events FOR EACH ROW EXECUTE FUNCTION keep();
+	$insert SELECT now() - interval '100 days', 'created', int8send(i), CASE WHEN i <= 12000 THEN 'kept' ELSE 'old' END, '{}'
+	FROM generate_series(1, 13000) AS i});
+ok($node->poll_query_until($db, $of_whom, 'kept'), 'events go that are behind many that a trigger keeps');
+is(ask($left), '12000', 'which stay');
+is(purge_stats($node, $db, 'last_purge_error IS NULL'), 't', 'and this is no error');
+
+# What is young is most of the log, and not read at each visit.
+stop_purging($node, $db);
+ask(qq{
+	TRUNCATE narvik_events; DROP FUNCTION keep CASCADE;
+	$insert SELECT now() - interval '100 days', 'created', int8send(i), 'old', '{}' FROM generate_series(1, 100) AS i;
+	$insert SELECT now() - interval '1 day', 'created', int8send(i), 'young', '{}' FROM generate_series(1, 50000) AS i;
+	VACUUM ANALYZE narvik_events});
+set_by_reload($node, 'narvik.purge = on');
+wait_for_visits($node, $db, 1);
+is(ask($of_whom), 'young', 'before many young ones old ones go');
+sub entries_read { return ask(q{SELECT idx_tup_read FROM pg_stat_user_indexes WHERE indexrelname = 'narvik_events_pkey'}) }
+sleep 2;
+my ($runs, $read) = (purge_stats($node, $db, 'purge_runs'), entries_read());
+wait_for_visits($node, $db, 2);
+sleep 2;
+$read = entries_read() - $read;
+$runs = purge_stats($node, $db, 'purge_runs') - $runs;
+cmp_ok($read, '<=', 11000 * ($runs + 1), "few of the others are read by $runs visits");
 
 $node->stop;
 done_testing();

@@ -102,6 +102,22 @@ leaves(
 	'more than others', 'more', join(' ', 1 .. 20),
 	qr/^20 sessions could not be purged, the last of them with seq 20: \Q$on_refers\E$/);
 
+# Something else is wrong meanwhile.  The rest of the round takes several visits.
+prepared('meanwhile', 200, 'ALTER DATABASE meanwhile SET narvik.purge_rate = 10;' . sprintf($refers, '') . 'INSERT INTO refers VALUES (1)');
+purge('meanwhile');
+my $failed_row = "session with seq 1 could not be purged: $on_refers";
+ok($node->poll_query_until('meanwhile', 'SELECT last_purge_error FROM narvik_stats', $failed_row), 'one fails at the beginning of a round');
+stop_purging($node, 'meanwhile');
+my $runs_until = purge_stats($node, 'meanwhile', 'purge_runs') + 1;
+set_by_reload($node, 'narvik.purge = on');
+ok($node->poll_query_until('meanwhile', "SELECT purge_runs >= $runs_until FROM narvik_stats"), 'the round goes on after another error');
+my ($error, $still) = split /\n/,
+  $node->safe_psql(
+	'meanwhile',
+	q{SELECT last_purge_error FROM narvik_stats; SELECT count(*) > 1 FROM narvik_sessions WHERE user_id = 'expired'});
+is("$still $error", "t $failed_row", 'and names the row again');
+$node->safe_psql('postgres', 'ALTER DATABASE meanwhile SET narvik.purge = off');
+
 # Each costs a transaction.
 prepared('hopeless', 10000, trigger(q{PERFORM pg_sleep(0.002); RAISE EXCEPTION 'not %', OLD.seq;}));
 set_by_reload($node, 'narvik.purge_interval = 1h');
