@@ -14,7 +14,7 @@ SELECT '| ' || what || ' | ' || figure || ' |' FROM (VALUES
 	('a session in all, freshly filled', bytes(m('heap') + m('id_excl') + m('user_id_idx') + m('pkey') + m('purge_hour_idx'))),
 	('a session in all, after two lives of the table', bytes(m('lived_in'))),
 	('sessions a GB, after two lives', big(1073741824 / m('lived_in'))),
-	('validations a second and core, inside the server', big(m('validate_in_server'))),
+	('validations a second and core, inside the server, tokens from a table', big(m('validate_in_server'))),
 	('validations a second and core, with client and token look-up', big(m('validate') / :cores)),
 	('the same through a router', big(m('router_validate') / :cores)),
 	('creates a second, 8 clients, each waiting for the disk', big(m('create'))),
