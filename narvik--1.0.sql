@@ -397,7 +397,6 @@ AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED LEAKPROOF;
 COMMENT ON FUNCTION narvik_current_data() IS
 'the data of the session that narvik_authenticate() found in this transaction, or NULL; claims for policies';
 
--- Not leakproof, as it raises an error for some intervals.
 CREATE FUNCTION narvik_is_fresh(within interval)
 RETURNS boolean
 AS 'MODULE_PATHNAME' LANGUAGE C STABLE PARALLEL RESTRICTED;

@@ -378,7 +378,8 @@ narvik_current_data(PG_FUNCTION_ARGS)
  * for the password again, less than so long ago.  False for nobody, a guest and
  * a NULL interval.
  *
- * Raises invalid_parameter_value for a negative or infinite interval.
+ * Raises invalid_parameter_value for a negative or infinite interval, so it is not
+ * leakproof: the interval may be a column of rows that a policy hides.
  */
 Datum
 narvik_is_fresh(PG_FUNCTION_ARGS)
