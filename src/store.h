@@ -55,7 +55,7 @@ narvik_identity_of(const NarvikSession *session)
 
 /* store_read.c */
 
-extern bool narvik_store_keeps_snapshot(void);
+extern bool narvik_store_snapshot_is_outdated(void);
 
 /* Which state of the table a look-up reads. */
 typedef enum

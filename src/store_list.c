@@ -8,7 +8,6 @@
 #include "postgres.h"
 #include "compat.h"
 
-#include "access/xact.h"
 #include "catalog/pg_type_d.h"
 #include "miscadmin.h"
 
@@ -55,7 +54,7 @@ narvik_store_list_for_user(const text *user_id, TimestampTz now, int32 max_rows,
 	int			how = NARVIK_READ_ONLY;
 
 	/* As narvik_store_find() does; a session would be listed twice. */
-	if (IsolationUsesXactSnapshot() && !narvik_store_keeps_snapshot())
+	if (narvik_store_snapshot_is_outdated())
 		how |= NARVIK_NEWEST_STATE;
 	values[0] = PointerGetDatum(user_id);
 	values[1] = TimestampTzGetDatum(now);

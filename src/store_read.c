@@ -34,33 +34,35 @@
 #include "token.h"
 
 /*
- * Whether look-ups keep to the transaction's snapshot, as above READ COMMITTED.
- * Not once the transaction has changed sessions: that was done to the newest
- * version of a row.  Where the snapshot shows an older one, as the session was
- * extended since, it would go on showing a session that this transaction ended.
+ * Whether the snapshot that the transaction keeps above READ COMMITTED need not
+ * show what the transaction itself has done to sessions: that was done to the
+ * newest version of a row.  If the snapshot shows an older one, as the session was
+ * extended since, it goes on showing a session that this transaction ended.
  * Within a parallel query there is no other snapshot to be had.
  */
 bool
-narvik_store_keeps_snapshot(void)
+narvik_store_snapshot_is_outdated(void)
 {
-	return IsInParallelMode() ||
-		(IsolationUsesXactSnapshot() && !narvik_run_changed_newest_state());
+	return IsolationUsesXactSnapshot() && !IsInParallelMode() &&
+		narvik_run_changed_newest_state();
 }
 
 /*
  * The snapshot to look a session up with.  In READ COMMITTED the newest
  * state counts, even late in a long statement: a session that was revoked
  * meanwhile is dead, and one that this statement created is there, which the
- * statement's own snapshot would not show.
+ * statement's own snapshot would not show.  The other isolation levels keep
+ * to their transaction's snapshot, except for what is going to be changed, and
+ * unless it is outdated.
  */
 static Snapshot
 choose_snapshot(NarvikView view)
 {
-	bool		keep = narvik_store_keeps_snapshot();
-
-	if (IsInParallelMode() || (view == NARVIK_STATEMENT && (keep || !IsolationUsesXactSnapshot())))
+	if (narvik_store_snapshot_is_outdated())
+		return GetLatestSnapshot();
+	if (view == NARVIK_STATEMENT || IsInParallelMode())
 		return GetActiveSnapshot();
-	if (view == NARVIK_NEWEST && keep)
+	if (view == NARVIK_NEWEST && IsolationUsesXactSnapshot())
 		return GetTransactionSnapshot();
 	return GetLatestSnapshot();
 }

@@ -31,7 +31,7 @@ may_write(void)
 static NarvikVerdict
 verdict_on_change(NarvikVerdict verdict)
 {
-	return narvik_store_keeps_snapshot() ? verdict : NARVIK_LOOK_AGAIN;
+	return IsolationUsesXactSnapshot() && !narvik_store_snapshot_is_outdated() ? verdict : NARVIK_LOOK_AGAIN;
 }
 
 /* An expired session is deleted if that needs no waiting. */
