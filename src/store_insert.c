@@ -288,20 +288,26 @@ insert_unless_taken(void *arg)
 
 /*
  * The same above READ COMMITTED, where ON CONFLICT raises serialization_failure
- * for a session that was waited for.
+ * for a session that was waited for.  If that has ended since, the id is free.
  */
 static void
 insert_unless_taken_meanwhile(Insertion *insertion)
 {
-	ErrorData  *error = narvik_attempt(insert_unless_taken, insertion);
 	NarvikSession other;
 
-	if (error == NULL)
-		return;
-	if (error->sqlerrcode != ERRCODE_T_R_SERIALIZATION_FAILURE ||
-		!narvik_store_find(insertion->session->id, NARVIK_LATEST, NARVIK_NO_DATA, &other))
-		ReThrowError(error);
-	FreeErrorData(error);
+	for (int attempt = 1;; attempt++)
+	{
+		ErrorData  *error = narvik_attempt(insert_unless_taken, insertion);
+
+		if (error == NULL)
+			return;
+		if (error->sqlerrcode != ERRCODE_T_R_SERIALIZATION_FAILURE ||
+			attempt == INSERT_ATTEMPTS)
+			ReThrowError(error);
+		FreeErrorData(error);
+		if (narvik_store_find(insertion->session->id, NARVIK_LATEST, NARVIK_NO_DATA, &other))
+			break;
+	}
 	insertion->done = false;
 }
 

@@ -197,20 +197,20 @@ is( $node->safe_psql(
 	'and none is lost');
 run_clients(
 	'putting anew',
-	'--transactions=200',
+	'--transactions=400',
 	'008_put@2' => q{
-	\set n random(1, 10)
+	\set n random(1, 2)
 	SELECT 1 / put('again' || :n, 'u' || :client_id, NULL)::int;
 	},
 	'008_put_rr@2' => q{
-	\set n random(1, 10)
+	\set n random(1, 2)
 	BEGIN ISOLATION LEVEL REPEATABLE READ;
 	SELECT count(*) FROM puts;
 	SELECT 1 / put('again' || :n, 'u' || :client_id, NULL)::int;
 	COMMIT;
 	},
-	'008_out@1' => q{
-	\set n random(1, 10)
+	'008_out@2' => q{
+	\set n random(1, 2)
 	SELECT narvik_invalidate_session(narvik_session_id('again' || :n));
 	});
 
