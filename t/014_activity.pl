@@ -83,10 +83,10 @@ foreach (1 .. 10)
 	request($_, '5min') foreach sort keys %lives;
 }
 
-# ---- three hours, with a request of everybody each minute -------------------
+# ---- an hour, with a request of everybody each minute -----------------------
 
 my %before = map { $_ => [ updates($_) ] } keys %lives;
-my $minutes = 180;
+my $minutes = 60;
 foreach (1 .. $minutes)
 {
 	wait_seconds(60);
