@@ -425,9 +425,15 @@ NarvikPut
 narvik_store_put(NarvikSession *session, NarvikPutMode mode)
 {
 	TimestampTz now = session->terms.created_at;
-	NarvikUserLocks locks = narvik_lock_users_of_change(session->id, session->user_id);
 	NarvikSession old;
 
+	/*
+	 * Or somebody else could store it for another user meanwhile, who would
+	 * be locked out of turn.
+	 */
+	if (narvik_max_sessions_per_user > 0)
+		narvik_lock_new_id(session->id);
+	narvik_lock_users_of_change(session->id, session->user_id);
 	for (int attempt = 0; attempt < INSERT_ATTEMPTS; attempt++)
 	{
 		if (mode != NARVIK_PUT_NEW &&
@@ -439,13 +445,6 @@ narvik_store_put(NarvikSession *session, NarvikPutMode mode)
 			continue;
 		if (insert_with_id(session))
 			return NARVIK_PUT_INSERTED;
-
-		/*
-		 * Whoever was waited for may have stored it for a user who comes
-		 * first. No row is locked yet.
-		 */
-		narvik_unlock_users(&locks);
-		locks = narvik_lock_users_of_change(session->id, session->user_id);
 		if (mode == NARVIK_PUT_NEW && !narvik_clear_id(session->id, now))
 			return NARVIK_PUT_NOTHING;
 	}

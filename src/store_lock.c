@@ -12,9 +12,9 @@
  * row's newest version is locked first, by the table access method, and
  * "there is none" is believed only of a look that found nothing to wait for.
  *
- * Everything that locks takes its locks in one order: the user (only while
- * sessions are limited), then rows by seq.  All locks last until the
- * transaction ends.
+ * Everything that locks takes its locks in one order: the id that a session is
+ * given, users (only while sessions are limited), then rows by seq.  All locks
+ * last until the transaction ends.
  */
 #include "postgres.h"
 #include "compat.h"
@@ -99,13 +99,11 @@ compare_tags(const void *a, const void *b)
  * The user whose session this is, and another one who is about to get it, or
  * NULL: in an order that is the same for all, or two that exchange sessions would
  * wait for each other.  If the session gets another user meanwhile, all over
- * again.  What the transaction had before is not in the result.
+ * again.  A lock that the transaction had before stays.
  */
-NarvikUserLocks
+void
 narvik_lock_users_of_change(const unsigned char *id, const text *user_id)
 {
-	NarvikUserLocks locks = {0};
-
 	while (narvik_max_sessions_per_user > 0)
 	{
 		const text *owner = owner_of(id);
@@ -119,24 +117,12 @@ narvik_lock_users_of_change(const unsigned char *id, const text *user_id)
 			set_user_locktag(&tags[n++], user_id);
 		qsort(tags, n, sizeof(LOCKTAG), compare_tags);
 		for (int i = 0; i < n; i++)
-		{
-			if (LockAcquire(&tags[i], ExclusiveLock, false, false) == LOCKACQUIRE_OK)
-				locks.tags[locks.n++] = tags[i];
-			else
-				(void) LockRelease(&tags[i], ExclusiveLock, false);
-		}
+			(void) LockAcquire(&tags[i], ExclusiveLock, false, false);
 		if (narvik_is_same_user_id(owner_of(id), owner))
 			break;
-		narvik_unlock_users(&locks);
+		for (int i = 0; i < n; i++)
+			(void) LockRelease(&tags[i], ExclusiveLock, false);
 	}
-	return locks;
-}
-
-void
-narvik_unlock_users(NarvikUserLocks *locks)
-{
-	while (locks->n > 0)
-		(void) LockRelease(&locks->tags[--locks->n], ExclusiveLock, false);
 }
 
 /* False if somebody else has it. */
@@ -228,7 +214,7 @@ narvik_lock_session(const unsigned char *id, LockTupleMode mode, NarvikDataPart 
 		TM_Result	result;
 
 		CHECK_FOR_INTERRUPTS();
-		(void) narvik_lock_users_of_change(id, NULL);
+		narvik_lock_users_of_change(id, NULL);
 		if (!narvik_store_find(id, NARVIK_LATEST, NARVIK_NO_DATA, session))
 			break;
 		result = lock_row(rel, &session->tid, mode, 0, slot);

@@ -25,16 +25,8 @@
 
 /* store_lock.c */
 
-/* Of users: those that the transaction has only since it took these. */
-typedef struct NarvikUserLocks
-{
-	LOCKTAG		tags[2];
-	int			n;
-} NarvikUserLocks;
-
 extern void narvik_lock_user(const text *user_id);
-extern NarvikUserLocks narvik_lock_users_of_change(const unsigned char *id, const text *user_id);
-extern void narvik_unlock_users(NarvikUserLocks *locks);
+extern void narvik_lock_users_of_change(const unsigned char *id, const text *user_id);
 extern bool narvik_lock_user_if_free(const text *user_id);
 extern void narvik_lock_new_id(const unsigned char *id);
 extern bool narvik_lock_session(const unsigned char *id, LockTupleMode mode,

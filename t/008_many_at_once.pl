@@ -300,7 +300,7 @@ is( $node->safe_psql('postgres', q{SELECT count(*) FROM narvik_sessions WHERE us
 
 run_clients(
 	'changing users',
-	'--transactions=200',
+	'--transactions=400',
 	'008_put_limited@2' => q{
 	\set n random(1, 4)
 	\set u random(1, 3)
@@ -310,6 +310,10 @@ run_clients(
 	\set n random(1, 4)
 	\set u random(1, 3)
 	SELECT narvik_put_session(narvik_session_id('shared' || :n), 'sharer' || :u, now() - interval '1 second', '{}');
+	},
+	'008_out_limited@1' => q{
+	\set n random(1, 4)
+	SELECT narvik_invalidate_session(narvik_session_id('shared' || :n));
 	});
 is( $node->safe_psql(
 		'postgres',
