@@ -389,8 +389,9 @@ narvik_run_ending(NarvikStatement *deletion, Datum *values, const char *nulls,
 		all_values[deletion->nparams] = TimestampTzGetDatum(narvik_now());
 		all_values[deletion->nparams + 1] = CStringGetTextDatum(reason);
 		all_values[deletion->nparams + 2] = claims_array();
-		all_values[deletion->nparams + 3] = IntervalPGetDatum(&max_age);
-		if (!narvik_get_max_age(&max_age))
+		if (narvik_get_max_age(&max_age))
+			all_values[deletion->nparams + 3] = IntervalPGetDatum(&max_age);
+		else
 			all_nulls[deletion->nparams + 3] = 'n';
 	}
 	narvik_run_begin(&run, make_ending(deletion), all_values, all_nulls, how);
