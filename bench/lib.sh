@@ -21,9 +21,10 @@ record() { # record <part> <rows> <what> <round> <value>
 	echo "$*" | tee -a "$WORK/measured.tsv"
 }
 
-# rate <database> <file> [pgbench argument...]: transactions a second.
+# rate <database> <file> [pgbench argument...]: transactions a second.  How many, or for
+# how long, is the caller's.
 rate() {
-	quietly pgbench as_postgres pgbench -n -M prepared -c 8 -j 2 -T "$seconds" "${@:3}" -f "$2" "$1"
+	quietly pgbench as_postgres pgbench -n -M prepared -c 8 -j 2 "${duration[@]}" "${@:3}" -f "$2" "$1"
 	sed -n 's/^tps = \([0-9.]*\).*/\1/p' "$WORK/pgbench.log"
 }
 
