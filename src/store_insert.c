@@ -427,12 +427,6 @@ narvik_store_put(NarvikSession *session, NarvikPutMode mode)
 	TimestampTz now = session->terms.created_at;
 	NarvikSession old;
 
-	/*
-	 * Or somebody else could store it for another user meanwhile, who would
-	 * be locked out of turn.
-	 */
-	if (narvik_max_sessions_per_user > 0)
-		narvik_lock_new_id(session->id);
 	narvik_lock_users_of_change(session->id, session->user_id);
 	for (int attempt = 0; attempt < INSERT_ATTEMPTS; attempt++)
 	{

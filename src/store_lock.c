@@ -13,8 +13,9 @@
  * "there is none" is believed only of a look that found nothing to wait for.
  *
  * Everything that locks takes its locks in one order: the id that a session is
- * given, users (only while sessions are limited), then rows by seq.  All locks
- * last until the transaction ends.
+ * given, or whose session is given to a user, users (both only while sessions
+ * are limited, but for a change of the id), then rows by seq.  All locks last
+ * until the transaction ends.
  */
 #include "postgres.h"
 #include "compat.h"
@@ -100,10 +101,15 @@ compare_tags(const void *a, const void *b)
  * NULL: in an order that is the same for all, or two that exchange sessions would
  * wait for each other.  If the session gets another user meanwhile, all over
  * again.  A lock that the transaction had before stays.
+ *
+ * The id comes first if the session gets a user.  Else somebody else could give it
+ * to a third one after this, who would be locked out of turn.
  */
 void
 narvik_lock_users_of_change(const unsigned char *id, const text *user_id)
 {
+	if (narvik_max_sessions_per_user > 0 && user_id != NULL)
+		narvik_lock_new_id(id);
 	while (narvik_max_sessions_per_user > 0)
 	{
 		const text *owner = owner_of(id);

@@ -311,6 +311,15 @@ run_clients(
 	\set u random(1, 3)
 	SELECT narvik_put_session(narvik_session_id('shared' || :n), 'sharer' || :u, now() - interval '1 second', '{}');
 	},
+	'008_put_guest_limited@1' => q{
+	\set n random(1, 4)
+	SELECT put('shared' || :n, NULL, NULL);
+	},
+	'008_promote_limited@1' => q{
+	\set n random(1, 4)
+	\set u random(1, 3)
+	SELECT count(*) FROM narvik_promote_session('shared' || :n, 'sharer' || :u);
+	},
 	'008_out_limited@1' => q{
 	\set n random(1, 4)
 	SELECT narvik_invalidate_session(narvik_session_id('shared' || :n));
