@@ -57,11 +57,22 @@ run() { # run <script> [argument...]
 	[[ $good =~ ^[0-9]+$ && $bad =~ ^[0-9]+$ && $rest =~ ^[0-9]*$ ]] || good=0 bad=1 rest=
 	((status == 0 || bad > 0)) || bad=1
 	tally "$*, $((SECONDS - began)) s" "$good" "$bad" "$rest"
+	echo "$*: $good passed, $bad failed" >>"$log"
+}
+
+# A script that counts nothing is one test, and worth reading only if it failed.
+run_as_one() { # run_as_one <script> [argument...]
+	local log bad=0 began=$SECONDS
+	log=$(mktemp -p "$work")
+	"$@" >"$log" 2>&1 || bad=1
+	((bad == 0)) || cat "$log"
+	tally "$*, $((SECONDS - began)) s" $((1 - bad)) $bad
+	echo "$*: $((1 - bad)) passed, $bad failed" >>"$log"
 }
 
 # For the end of a long log, as the last lines are what is kept of it.
 name_failures() {
 	((failed > 0)) || return 0
 	printf 'failed: %s\n' "${failures[@]}"
-	grep -hE -A 15 "$failure" "$work"/tmp.* | cut -c 1-300 | head -n 150 || true
+	grep -hE -B 10 -A 15 "$failure" "$work"/tmp.* | cut -c 1-300 | head -n 200 || true
 }

@@ -157,7 +157,7 @@ as_postgres() {
 	local status=0
 	setsid setpriv --reuid=postgres --regid=postgres --init-groups \
 		env -i PATH="$PGBIN:/usr/bin:/bin" HOME="$WORK/home" LANG=C.UTF-8 \
-		TMPDIR="$SOCKETS" PGHOST="$PGHOST" ${PGPORT:+PGPORT="$PGPORT"} ${SEED:+SEED="$SEED"} ${CALLS:+CALLS="$CALLS"} "$@" <&0 &
+		TMPDIR="$SOCKETS" PGCTLTIMEOUT=300 PGHOST="$PGHOST" ${PGPORT:+PGPORT="$PGPORT"} ${SEED:+SEED="$SEED"} ${CALLS:+CALLS="$CALLS"} "$@" <&0 &
 	CHILD=$!
 	wait "$CHILD" || status=$?
 	CHILD=
