@@ -25,6 +25,13 @@ SELECT narvik_is_fresh('-1 second');
 ROLLBACK TO s;
 SELECT narvik_is_fresh('1 day -25 hours');
 ROLLBACK;
+-- an interval that is positive and yet ends before it began
+UPDATE narvik_sessions SET authenticated_at = '2026-02-10';
+BEGIN;
+SELECT narvik_authenticate(:'token');
+SELECT within, narvik_is_fresh(within) FROM unnest('{1 month -29 days, -1 month 31 days, 1000000 years}'::interval[]) AS within;
+ROLLBACK;
+UPDATE narvik_sessions SET authenticated_at = now() - interval '1 hour';
 
 -- the password was asked for again
 BEGIN;

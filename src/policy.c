@@ -330,8 +330,14 @@ narvik_is_within(TimestampTz since, const Interval *within, TimestampTz now)
 				 errmsg("interval must be finite and not negative")));
 	if (sign == 0 || TIMESTAMP_NOT_FINITE(since))
 		return false;
-	/* What ends beyond all timestamps has not ended yet. */
-	return !add_lifetime(since, within, &until) || now < until;
+	if (add_lifetime(since, within, &until))
+		return now < until;
+
+	/*
+	 * Beyond all timestamps, or over before it began, as '1 month -31 days'
+	 * may be.
+	 */
+	return within->month >= 0 && within->day >= 0 && within->time >= 0;
 }
 
 /* Whether it matters which tokens rotation has replaced. */
