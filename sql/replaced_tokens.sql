@@ -95,6 +95,48 @@ SELECT count(*) FROM narvik_validate_session(:'t2');
 SELECT count(*) FROM narvik_validate_session(:'t1');
 SELECT count(*) FROM narvik_validate_session(:'t2');
 
+-- After the session's end there is nothing to steal: it has expired.
+SET narvik.rotation_grace = '1min';
+SELECT token AS t1 FROM narvik_create_session('ivan') \gset
+SELECT token AS t2 FROM narvik_rotate_session(:'t1') \gset
+UPDATE narvik_sessions SET expires_at = now() - interval '2 days', replaced_at = ARRAY[now() - interval '3 days'] WHERE user_id = 'ivan';
+SELECT count(*) FROM narvik_validate_session(:'t1');
+SELECT kind, reason FROM narvik_fetch_events_for_user('ivan');
+SELECT token AS t1 FROM narvik_create_session('ivan') \gset
+SELECT token AS t2 FROM narvik_rotate_session(:'t1') \gset
+UPDATE narvik_sessions SET expires_at = now() - interval '1 second' WHERE user_id = 'ivan';
+SELECT count(*) FROM narvik_validate_session(:'t1');
+SELECT kind, reason FROM narvik_fetch_events_for_user('ivan', max_rows => 1);
+
+-- A browser may send a replaced token beside the present one, in either order: the present one counts.
+SELECT token AS t1 FROM narvik_create_session('judy') \gset
+SELECT token AS t2 FROM narvik_rotate_session(:'t1') \gset
+SELECT token AS t3 FROM narvik_rotate_session(:'t2') \gset
+SELECT token = :'t3' AS present FROM narvik_authenticate_cookie('narvik_session=' || :'t2' || '; narvik_session=' || :'t3');
+UPDATE narvik_sessions SET replaced_at = ARRAY[now(), now() - interval '2 minutes'] WHERE user_id = 'judy';
+SELECT token = :'t3' AS present FROM narvik_authenticate_cookie('narvik_session=' || :'t1' || '; narvik_session=' || :'t3');
+SELECT token = :'t3' AS present FROM narvik_authenticate_cookie('narvik_session=' || :'t3' || '; narvik_session=' || :'t1');
+-- without it the one in grace; and a reused one alone ends the session
+SELECT token = :'t2' AS in_grace FROM narvik_authenticate_cookie('narvik_session=' || :'t1' || '; narvik_session=' || :'t2');
+SELECT count(*) FROM narvik_authenticate_cookie('narvik_session=' || :'t1' || '; narvik_session=another');
+SELECT count(*) FROM narvik_authenticate_cookie('narvik_session=' || :'t3');
+SELECT reason FROM narvik_fetch_events_for_user('judy', max_rows => 1);
+
+-- A trigger that keeps the row keeps the session, and it has not ended.
+CREATE FUNCTION pg_temp.keep() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+SELECT token AS t1 FROM narvik_create_session('kate') \gset
+SELECT token AS t2 FROM narvik_rotate_session(:'t1') \gset
+UPDATE narvik_sessions SET replaced_at = ARRAY[now() - interval '2 minutes'] WHERE user_id = 'kate';
+CREATE TRIGGER keep BEFORE DELETE ON narvik_sessions FOR EACH ROW EXECUTE FUNCTION pg_temp.keep();
+BEGIN;
+SELECT narvik_authenticate(:'t2');
+SELECT count(*) FROM narvik_validate_session(:'t1');
+SELECT narvik_current_user_id();
+COMMIT;
+DROP TRIGGER keep ON narvik_sessions;
+SELECT count(*) FROM narvik_validate_session(:'t2');
+DELETE FROM narvik_sessions WHERE user_id = 'kate';
+
 -- What was replaced before a log-in or a password is dead after it, grace or not.
 SET narvik.rotation_grace = '1min';
 SELECT token AS t1 FROM narvik_create_guest_session() \gset

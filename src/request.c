@@ -12,6 +12,7 @@
 #include "cookie.h"
 #include "cookie_functions.h"
 #include "identity.h"
+#include "policy.h"
 #include "token.h"
 #include "validate.h"
 
@@ -38,7 +39,8 @@ can_be_token(const char *value, size_t len)
 
 /* One of the cookies; the token, if it is one, also of a session that is dead. */
 static NarvikVerdict
-try_cookie(const char *value, size_t len, NarvikSession *session, text **token)
+try_cookie(const char *value, size_t len, NarvikTokens tokens, NarvikSession *session,
+		   text **token)
 {
 	unsigned char id[NARVIK_ID_BYTES];
 
@@ -48,7 +50,7 @@ try_cookie(const char *value, size_t len, NarvikSession *session, text **token)
 		return NARVIK_IS_UNKNOWN;
 	*token = cstring_to_text_with_len(value, (int) len);
 	(void) narvik_token_id(*token, id);
-	return narvik_validate(id, NARVIK_WHOLE_DATA, session);
+	return narvik_validate(id, tokens, NARVIK_WHOLE_DATA, session);
 }
 
 /*
@@ -56,7 +58,8 @@ try_cookie(const char *value, size_t len, NarvikSession *session, text **token)
  * expired if any session had, else as rejected if there was any token.
  */
 static NarvikVerdict
-try_cookies(const char *header, size_t len, NarvikSession *session, text **token)
+try_cookies(const char *header, size_t len, NarvikTokens tokens, NarvikSession *session,
+			text **token)
 {
 	NarvikVerdict verdict = NARVIK_IS_NO_TOKEN;
 	const char *value;
@@ -65,12 +68,33 @@ try_cookies(const char *header, size_t len, NarvikSession *session, text **token
 	for (int i = 0; i < MAX_COOKIES &&
 		 narvik_next_cookie(&header, &len, narvik_session_cookie_name(), &value, &value_len); i++)
 	{
-		NarvikVerdict found = try_cookie(value, value_len, session, token);
+		NarvikVerdict found = try_cookie(value, value_len, tokens, session, token);
 
 		verdict = Max(verdict, found);
 		if (narvik_is_valid(found))
 			break;
 	}
+	return verdict;
+}
+
+/*
+ * Tokens that rotation replaced come after all others.  A browser that keeps one
+ * in a cookie of another path or domain sends it beside the current one, perhaps
+ * first, and nobody has stolen it.
+ */
+static NarvikVerdict
+judge_cookies(const char *header, size_t len, NarvikSession *session, text **token)
+{
+	NarvikTokens last = narvik_remembers_replaced() ? NARVIK_ALL_TOKENS : NARVIK_CURRENT_TOKENS;
+	NarvikVerdict verdict = NARVIK_IS_NO_TOKEN;
+	NarvikTokens tokens = NARVIK_CURRENT_TOKENS;
+
+	do
+	{
+		NarvikVerdict found = try_cookies(header, len, tokens, session, token);
+
+		verdict = Max(verdict, found);
+	} while (verdict != NARVIK_IS_NO_TOKEN && !narvik_is_valid(verdict) && tokens++ < last);
 	return verdict;
 }
 
@@ -97,7 +121,7 @@ narvik_authenticate_cookie(PG_FUNCTION_ARGS)
 	size_t		len;
 
 	if (narvik_cookie_header_arg(fcinfo, 0, &header, &len))
-		verdict = try_cookies(header, len, &session, &token);
+		verdict = judge_cookies(header, len, &session, &token);
 	narvik_count_validation(verdict);
 	if (!narvik_is_valid(verdict))
 	{

@@ -59,7 +59,7 @@ validate_token_arg(FunctionCallInfo fcinfo, int argno, NarvikDataPart data,
 	NarvikVerdict verdict = NARVIK_IS_UNKNOWN;
 
 	if (narvik_token_arg(fcinfo, argno, id))
-		verdict = narvik_validate(id, data, session);
+		verdict = narvik_validate(id, NARVIK_ALL_TOKENS, data, session);
 	else if (token_arg_is_empty(fcinfo, argno))
 		verdict = NARVIK_IS_NO_TOKEN;
 

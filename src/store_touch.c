@@ -6,8 +6,10 @@
  * It never waits, neither for the row nor for the locks that a write to it
  * needs, which are those on the user and RowExclusiveLock on the table, and on
  * that of the events: validation is the one function that every request calls.
- * A row that somebody else has is left alone.  All locks last until the
- * transaction ends.
+ * A row that somebody else has is left alone.  What others have added to the
+ * tables may have to wait all the same, as a row that refers to a session is
+ * locked, or an index: so long, and no longer, that a moment's lock is no reason
+ * to give up.  All locks last until the transaction ends.
  *
  * Nor does it fail: validation has its answer without the write.  Each write is
  * a subtransaction of its own, as an EXCEPTION block of PL/pgSQL is.
@@ -21,6 +23,8 @@
 #include "catalog/pg_type_d.h"
 #include "executor/tuptable.h"
 #include "storage/lmgr.h"
+#include "storage/proc.h"
+#include "utils/guc.h"
 #include "utils/snapmgr.h"
 
 #include "clock.h"
@@ -29,6 +33,8 @@
 #include "store.h"
 #include "store_lock.h"
 #include "store_run.h"
+
+#define MAX_WAIT_MS	100
 
 /* How often a backend writes to the log that it could not write. */
 #define COMPLAINT_INTERVAL_MS	60000
@@ -87,6 +93,13 @@ lock_if_free(const NarvikSession *session, LockTupleMode mode)
 	return answer;
 }
 
+/* The write has to see the version that the look-up found. */
+static int
+state_of_look(void)
+{
+	return narvik_store_snapshot_is_outdated() ? NARVIK_NEWEST_STATE : 0;
+}
+
 /* A write, and what became of it. */
 typedef struct Write
 {
@@ -111,7 +124,7 @@ write_times(void *arg)
 	values[2] = Int32GetDatum(narvik_purge_hour(w->expires_at));
 	values[3] = TimestampTzGetDatum(w->active_at);
 	/* A trigger can keep the row from being updated. */
-	if (narvik_run_count(&touch, values, TIMESTAMP_IS_NOBEGIN(w->active_at) ? "   n" : NULL, 0) == 0)
+	if (narvik_run_count(&touch, values, TIMESTAMP_IS_NOBEGIN(w->active_at) ? "   n" : NULL, state_of_look()) == 0)
 		w->touch = NARVIK_BUSY;
 }
 
@@ -123,8 +136,10 @@ delete_row(void *arg)
 
 	w->touch = narvik_events_lock_to_write_if_free() ?
 		lock_if_free(w->session, LockTupleExclusive) : NARVIK_BUSY;
-	if (w->touch == NARVIK_DONE)
-		(void) narvik_run_ending(&delete, &value, NULL, NARVIK_ANNOUNCED, w->reason);
+	/* A trigger can keep the row. */
+	if (w->touch == NARVIK_DONE &&
+		narvik_run_ending(&delete, &value, NULL, state_of_look() | NARVIK_ANNOUNCED, w->reason) == 0)
+		w->touch = NARVIK_BUSY;
 }
 
 /* ---- writes that may fail ------------------------------------------------ */
@@ -161,13 +176,19 @@ complain(const ErrorData *error)
 static NarvikTouch
 try_to_write(void (*write) (void *arg), Write *w)
 {
-	ErrorData  *error = narvik_attempt(write, w);
+	int			guc_level = NewGUCNestLevel();
+	ErrorData  *error;
 
+	if (LockTimeout == 0 || LockTimeout > MAX_WAIT_MS)
+		narvik_set_for_owner("lock_timeout", CppAsString2(MAX_WAIT_MS));
+	error = narvik_attempt(write, w);
+	AtEOXact_GUC(false, guc_level);
 	if (error == NULL)
 		return w->touch;
 	if (must_be_raised(error->sqlerrcode))
 		ReThrowError(error);
-	complain(error);
+	if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
+		complain(error);
 	FreeErrorData(error);
 	return NARVIK_BUSY;
 }

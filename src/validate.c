@@ -82,24 +82,28 @@ judge_live(NarvikSession *session, TimestampTz now)
  * Seen later, somebody has a copy, and nobody knows who: the session ends.
  */
 static NarvikVerdict
-judge_unknown(const unsigned char *id, NarvikDataPart data, NarvikSession *session,
-			  TimestampTz now)
+judge_unknown(const unsigned char *id, NarvikTokens tokens, NarvikDataPart data,
+			  NarvikSession *session, TimestampTz now)
 {
 	unsigned char present_id[NARVIK_ID_BYTES];
 	TimestampTz replaced_at;
 	bool		in_grace;
 
-	if (!narvik_remembers_replaced() ||
+	if (tokens == NARVIK_CURRENT_TOKENS || !narvik_remembers_replaced() ||
 		!narvik_store_find_replaced(id, NARVIK_NEWEST, present_id, &replaced_at))
 		return NARVIK_IS_UNKNOWN;
 	in_grace = narvik_in_grace(replaced_at, now);
 	/* A call that began before the rotation is no reuse. */
-	if (!in_grace && (!narvik_detect_reuse || now < replaced_at || !may_write()))
+	if (!in_grace && (tokens != NARVIK_REUSED_TOKENS || !narvik_detect_reuse ||
+					  now < replaced_at || !may_write()))
 		return NARVIK_IS_UNKNOWN;
 	if (!narvik_store_find(present_id, NARVIK_NEWEST, data, session))
 		return verdict_on_change(NARVIK_IS_UNKNOWN);
+	/* There is nothing left to steal. */
+	if (narvik_has_expired(&session->terms, now))
+		return judge_expired(session, now);
 	if (in_grace)
-		return narvik_has_expired(&session->terms, now) ? NARVIK_IS_UNKNOWN : NARVIK_IS_VALID;
+		return NARVIK_IS_VALID;
 
 	switch (narvik_store_delete_if_free(session, NARVIK_REUSED_TOKEN))
 	{
@@ -120,7 +124,8 @@ judge_unknown(const unsigned char *id, NarvikDataPart data, NarvikSession *sessi
  * not valid, it is not this transaction's identity any longer either.
  */
 NarvikVerdict
-narvik_validate(const unsigned char *id, NarvikDataPart data, NarvikSession *session)
+narvik_validate(const unsigned char *id, NarvikTokens tokens, NarvikDataPart data,
+				NarvikSession *session)
 {
 	TimestampTz now = narvik_now();
 	NarvikVerdict verdict;
@@ -129,7 +134,7 @@ narvik_validate(const unsigned char *id, NarvikDataPart data, NarvikSession *ses
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (!narvik_store_find(id, NARVIK_NEWEST, data, session))
-			verdict = judge_unknown(id, data, session, now);
+			verdict = judge_unknown(id, tokens, data, session, now);
 		else if (narvik_has_expired(&session->terms, now))
 			verdict = judge_expired(session, now);
 		else

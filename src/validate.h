@@ -19,8 +19,17 @@ typedef enum
 	NARVIK_LOOK_AGAIN			/* the row changed under our hands */
 } NarvikVerdict;
 
-extern NarvikVerdict narvik_validate(const unsigned char *id, NarvikDataPart data,
-									 NarvikSession *session);
+/* Which tokens count: of several in one request, each kind is tried before the next. */
+typedef enum
+{
+	NARVIK_CURRENT_TOKENS,
+	NARVIK_TOKENS_IN_GRACE,		/* and those */
+	NARVIK_REUSED_TOKENS,		/* and those, which end their session */
+	NARVIK_ALL_TOKENS = NARVIK_REUSED_TOKENS
+} NarvikTokens;
+
+extern NarvikVerdict narvik_validate(const unsigned char *id, NarvikTokens tokens,
+									 NarvikDataPart data, NarvikSession *session);
 extern void narvik_count_validation(NarvikVerdict verdict);
 
 static inline bool

@@ -54,6 +54,40 @@ foreach (
 	$admin->query_safe('ROLLBACK');
 }
 
+# What an extension or the end of a session would wait for, beside its row and table:
+# not longer than a moment, and then it is left for the next validation.
+$node->safe_psql(
+	'postgres', q{
+	CREATE TABLE cart (seq bigint REFERENCES narvik_sessions ON DELETE CASCADE);
+	CREATE TABLE log (seq bigint REFERENCES narvik_sessions);
+	ALTER DATABASE postgres SET narvik.events = on});
+foreach (
+	[ 'expired', 'UPDATE cart SET seq = seq', 'cart' ],
+	[ 'expired', 'DELETE FROM log', 'log' ],
+	[ 'expired', 'ALTER SEQUENCE narvik_events_seq_seq CACHE 10' ],
+	[ 'expired', 'ALTER INDEX narvik_events_user_id_idx SET TABLESPACE pg_default' ],
+	[ 'due', 'ALTER INDEX narvik_sessions_user_id_idx SET TABLESPACE pg_default' ],
+	[ 'due', 'LOCK TABLE narvik_sessions IN SHARE MODE' ])
+{
+	my ($token, $command, $refers) = @$_;
+	my $look = q{SELECT user_id, extended FROM narvik_validate_session('TOKEN')} =~ s/TOKEN/$token/r;
+	$node->safe_psql(
+		'postgres', q{
+		DELETE FROM cart; DELETE FROM log; DELETE FROM narvik_sessions WHERE user_id = 'bob';
+		SELECT narvik_save_session(narvik_session_id('expired'), 'bob', now()),
+			   narvik_save_session(narvik_session_id('due'), 'bob', now() + interval '10 days')}
+		  . (defined $refers ? "; INSERT INTO $refers SELECT seq FROM narvik_sessions WHERE id = sha256('expired')" : ''));
+	$admin->query_safe("BEGIN; $command");
+	is( $node->safe_psql('postgres', "SET statement_timeout = '60s'; $look"),
+		$token eq 'due' ? 'bob|f' : '', "validation of what is $token beside $command");
+	is($node->safe_psql('postgres', q{SELECT count(*) FROM narvik_sessions WHERE user_id = 'bob'}), '2', 'which is left');
+	$admin->query_safe('COMMIT');
+	is($node->safe_psql('postgres', $look), $token eq 'due' ? 'bob|t' : '', 'and written afterwards');
+	is( $node->safe_psql('postgres', q{SELECT count(*) FROM narvik_sessions WHERE user_id = 'bob'}),
+		$token eq 'due' ? '2' : '1', 'as it should be');
+}
+$node->safe_psql('postgres', q{DROP TABLE cart, log; ALTER DATABASE postgres RESET narvik.events});
+
 # Who waits for a reader keeps all others waiting behind.
 my $reader = $node->background_psql('postgres', on_error_stop => 0);
 $reader->query_safe('BEGIN; SELECT count(*) FROM narvik_sessions');
