@@ -13,6 +13,7 @@
 #include "catalog/dependency.h"
 #include "catalog/pg_namespace_d.h"
 #include "fmgr.h"
+#include "parser/analyze.h"
 #include "postmaster/bgworker.h"
 #include "storage/shmem.h"
 #include "utils/acl.h"
@@ -63,6 +64,13 @@ narvik_index_fetch_begin(Relation rel)
 	return table_index_fetch_begin(rel);
 #endif
 }
+
+/* 19 lets the hook of the parser only read it. */
+#if PG_VERSION_NUM >= 190000
+typedef const JumbleState NarvikJumbleState;
+#else
+typedef JumbleState NarvikJumbleState;
+#endif
 
 /* Without waiting for whoever changes the row. */
 static inline TM_Result

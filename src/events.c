@@ -148,6 +148,17 @@ events_table(void)
 	return escaped.data;
 }
 
+/* A statement that may name the table of events. */
+static char *
+sql_of_events(const char *sql)
+{
+	Relation	rel = narvik_events_open(RowExclusiveLock);
+	char	   *marked = narvik_sql_of(rel, sql);
+
+	table_close(rel, NoLock);
+	return marked;
+}
+
 /* Whether events can be written, if they are to be, without waiting for the table. */
 bool
 narvik_events_lock_to_write_if_free(void)
@@ -199,9 +210,10 @@ insert_event(const char *kind, const char *reason, const unsigned char *session_
 
 	if (!events)
 		return;
-	set_text(&insert, psprintf("INSERT INTO %s (at, kind, reason, session_id, user_id, detail)"
-							   " VALUES ($1, $2, $3, $4, $5, %s)",
-							   events_table(), claims_of("$6", 7)));
+	set_text(&insert,
+			 sql_of_events(psprintf("INSERT INTO %s (at, kind, reason, session_id, user_id, detail)"
+									" VALUES ($1, $2, $3, $4, $5, %s)",
+									events_table(), claims_of("$6", 7))));
 	values[0] = TimestampTzGetDatum(narvik_now());
 	values[1] = CStringGetTextDatum(kind);
 	values[2] = (Datum) 0;
@@ -268,14 +280,14 @@ make_ending(NarvikStatement *deletion)
 		 * the row.
 		 */
 		set_text(ending,
-				 psprintf("WITH gone AS (%s RETURNING id, user_id, data, ends_at <= expires_at"
-						  " OR LEAST(created_at, expires_at) + $%d <= expires_at AS at_end),"
-						  " noted AS (INSERT INTO %s (at, kind, reason, session_id, user_id, detail)"
-						  " SELECT $%d, 'ended', CASE WHEN at_end AND $%d = '" NARVIK_TIMED_OUT "'"
-						  " THEN 'max_age' ELSE $%d END, id, user_id, %s FROM gone)"
-						  " SELECT id, user_id FROM gone",
-						  deletion->text, n + 4, events_table(), n + 1, n + 2, n + 2,
-						  claims_of("data", n + 3)));
+				 sql_of_events(psprintf("WITH gone AS (%s RETURNING id, user_id, data, ends_at <= expires_at"
+										" OR LEAST(created_at, expires_at) + $%d <= expires_at AS at_end),"
+										" noted AS (INSERT INTO %s (at, kind, reason, session_id, user_id, detail)"
+										" SELECT $%d, 'ended', CASE WHEN at_end AND $%d = '" NARVIK_TIMED_OUT "'"
+										" THEN 'max_age' ELSE $%d END, id, user_id, %s FROM gone)"
+										" SELECT id, user_id FROM gone",
+										deletion->text, n + 4, events_table(), n + 1, n + 2, n + 2,
+										claims_of("data", n + 3))));
 	}
 	else
 		set_text(ending, psprintf("%s RETURNING id, user_id", deletion->text));

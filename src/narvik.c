@@ -17,6 +17,7 @@
 #include "policy.h"
 #include "purge_pace.h"
 #include "relation.h"
+#include "sql.h"
 #include "stats.h"
 #include "token.h"
 #include "worker.h"
@@ -32,6 +33,7 @@ _PG_init(void)
 	narvik_events_init();
 	narvik_token_init();
 	narvik_cookie_functions_init();
+	narvik_sql_init();
 	narvik_relation_init();
 	narvik_link_init();
 	narvik_identity_init();

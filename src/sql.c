@@ -21,8 +21,11 @@
 #include "access/xact.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "nodes/nodeFuncs.h"
+#include "parser/analyze.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -93,9 +96,83 @@ narvik_attempt(void (*action) (void *arg), void *arg)
 	return error;
 }
 
+/* ---- names of tables ----------------------------------------------------- */
+
+/*
+ * A statement names its tables, and a name can come to mean another table before
+ * the statement is parsed, or parsed again, although ours is open and locked: the
+ * owner of a schema can rename it, which waits for nobody, and give its name to
+ * another.  Triggers and functions of what has our table's name then would run as
+ * the owner of ours.
+ *
+ * So a statement begins with the OIDs of the tables it may name, each in a comment,
+ * and check_tables() compares whenever it is parsed: before anything in it is
+ * planned, which may evaluate functions, or run.
+ */
+#define TABLE_MARK	"/* narvik "
+
+static post_parse_analyze_hook_type previous_hook = NULL;
+
+static List *
+tables_of(const char *sql)
+{
+	List	   *tables = NIL;
+
+	while (strncmp(sql, TABLE_MARK, strlen(TABLE_MARK)) == 0)
+	{
+		char	   *end;
+
+		tables = lappend_oid(tables, (Oid) strtoul(sql + strlen(TABLE_MARK), &end, 10));
+		sql = end + strlen(" */ ");
+	}
+	return tables;
+}
+
+static bool
+names_another_table(Node *node, void *tables)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, RangeTblEntry))
+		return ((RangeTblEntry *) node)->rtekind == RTE_RELATION &&
+			!list_member_oid(tables, ((RangeTblEntry *) node)->relid);
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, names_another_table, tables, QTW_EXAMINE_RTES_BEFORE);
+	return expression_tree_walker(node, names_another_table, tables);
+}
+
+static void
+check_tables(ParseState *pstate, Query *query, NarvikJumbleState *jstate)
+{
+	if (previous_hook)
+		previous_hook(pstate, query, jstate);
+	if (strncmp(pstate->p_sourcetext, TABLE_MARK, strlen(TABLE_MARK)) == 0 &&
+		names_another_table((Node *) query, tables_of(pstate->p_sourcetext)))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("a table was renamed while extension \"narvik\" used it"),
+				 errhint("Try again.")));
+}
+
+void
+narvik_sql_init(void)
+{
+	previous_hook = post_parse_analyze_hook;
+	post_parse_analyze_hook = check_tables;
+}
+
+/* A statement that may name this table; of one that may name more, what comes after. */
+char *
+narvik_sql_of(Relation rel, const char *sql)
+{
+	return psprintf(TABLE_MARK "%u */ %s", RelationGetRelid(rel), sql);
+}
+
+/* As it is called now: a schema may have been renamed since the table was opened. */
 char *
 narvik_qualified_name(Relation rel)
 {
+	AcceptInvalidationMessages();
 	return quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
 									  RelationGetRelationName(rel));
 }

@@ -44,18 +44,23 @@ static void
 make_plan(NarvikStatement *statement, Relation rel)
 {
 	char	   *table_name = narvik_qualified_name(rel);
+	SPIPlanPtr	plan;
 
-	if (statement->plan != NULL && strcmp(statement->table_name, table_name) == 0)
+	if (statement->plan != NULL && statement->relid == RelationGetRelid(rel) &&
+		strcmp(statement->table_name, table_name) == 0)
 		return;
 
 	statement->plan = NULL;
-	statement->table_name = MemoryContextStrdup(TopMemoryContext, table_name);
-	statement->plan = SPI_prepare_cursor(psprintf(statement->text, table_name),
-										 statement->nparams, statement->params,
-										 statement->cursor_options);
-	if (statement->plan == NULL || SPI_keepplan(statement->plan) != 0)
+	plan = SPI_prepare_cursor(narvik_sql_of(rel, psprintf(statement->text, table_name)),
+							  statement->nparams, statement->params,
+							  statement->cursor_options);
+	if (plan == NULL || SPI_keepplan(plan) != 0)
 		elog(ERROR, "could not prepare \"%s\": %s", statement->text,
 			 SPI_result_code_string(SPI_result));
+	/* Only now, or a connection would grow while this fails. */
+	statement->table_name = MemoryContextStrdup(TopMemoryContext, table_name);
+	statement->relid = RelationGetRelid(rel);
+	statement->plan = plan;
 }
 
 /*

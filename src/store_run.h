@@ -28,6 +28,7 @@ typedef struct NarvikStatement
 	int			cursor_options;
 	SPIPlanPtr	plan;
 	char	   *table_name;		/* the table the plan was made for */
+	Oid			relid;
 	/* Of one that deletes, what events.c made of it. */
 	struct NarvikStatement *with_events;
 	struct NarvikStatement *with_answer;
