@@ -51,7 +51,7 @@ sub make_database
 		END $$;
 		CREATE FUNCTION fake.fire() RETURNS trigger LANGUAGE plpgsql AS $$
 		BEGIN
-			PERFORM fake.deed(TG_TABLE_NAME);
+			PERFORM public.deed(TG_TABLE_NAME);
 			RETURN NULL;
 		END $$});
 	return $db;
