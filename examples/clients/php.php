@@ -7,6 +7,8 @@ declare(strict_types=1);
 // this one for it; where one process serves several at once, take a pool.
 $db = new PDO('pgsql:');  // it throws an exception when something fails
 
+// PDO cuts a text at the octet NUL and says nothing: "alice\0" would be alice.  So take
+// the id of a user out of the application's table, never from the browser.
 function query(string $sql, array $values = []): array
 {
     global $db;

@@ -204,6 +204,11 @@ class NarvikSessionHandler implements SessionHandlerInterface, SessionIdInterfac
     /** One round trip, and no prepared statement that a pooler could lose. */
     private function query(string $sql, array $values = []): PDOStatement
     {
+        if (str_contains(implode($values), "\0")) {
+            throw new UnexpectedValueException(
+                'the id of a session\'s user and a namespace must not have the octet NUL, where PDO would cut them'
+            );
+        }
         $statement = $this->connection()->prepare($sql, [PDO::PGSQL_ATTR_DISABLE_PREPARES => true]);
         $statement->execute($values);
         return $statement;

@@ -62,6 +62,15 @@ $digit = new NarvikSessionHandler($db, null, null, '0');
 $digit->write('of 0', 'data');
 is('a namespace may be a digit', 'data', $digit->read('of 0'));
 
+// PDO would cut at the NUL, and the rest is the namespace of others.
+$cut = new NarvikSessionHandler($db, null, null, "0\0cut");
+is('a namespace with NUL reads nothing', UnexpectedValueException::class, outcome(fn () => $cut->read('of 0')));
+is('nor does it end anything', UnexpectedValueException::class, outcome(fn () => $cut->destroy('of 0')));
+is('so what it would be without the rest is safe', 'data', $digit->read('of 0'));
+$digit->write("of\0", 'NUL');
+is('an id with NUL is another one than without', '', $digit->read('of'));
+is('and has its session', 'NUL', $digit->read("of\0"));
+
 // ---- whose session it is ----------------------------------------------------
 
 $user = null;
@@ -72,10 +81,10 @@ foreach ([[null, null], [false, null], ['', null], [0, '0'], [7, '7'], ['0', '0'
     $handler->write('whose', 'data');
     is('of ' . var_export($user, true) . ' is the session of ' . ($expected ?? 'a guest'), $expected, stored('whose')['user_id']);
 }
-foreach ([true, 1.5, ['bob'], new stdClass()] as $user) {
-    is('of ' . get_debug_type($user) . ' is none', UnexpectedValueException::class, outcome(fn () => $handler->write('whose', 'changed')));
+foreach ([true, 1.5, ['bob'], new stdClass(), "alice\0mallory", "\0"] as $user) {
+    is('of ' . json_encode($user) . ' is none', UnexpectedValueException::class, outcome(fn () => $handler->write('whose', 'changed')));
 }
-is('which changes nothing', 'data', $handler->read('whose'));
+is('which changes nothing', ['bob', 'data'], [stored('whose')['user_id'], $handler->read('whose')]);
 
 // ---- another connection -----------------------------------------------------
 
