@@ -80,7 +80,7 @@ class NarvikSessionHandler implements SessionHandlerInterface, SessionIdInterfac
     {
         $row = $id === $this->validated[0] ? $this->validated[1] : $this->fetch($id);
         $this->validated = [null, null];
-        [$this->id, $this->found, $this->loggedIn] = [$id, $row !== null, $row[1] ?? false];
+        [$this->id, $this->found, $this->loggedIn] = [$id, $row !== null, (bool) ($row[1] ?? false)];
         // session_start() empties $_SESSION before it reads, session_regenerate_id() does not.
         // Laravel has no $_SESSION, and reads when a request begins.
         if ($this->found || empty($_SESSION)) {

@@ -107,3 +107,23 @@ $silent = new PDO('pgsql:', options: [PDO::ATTR_ERRMODE => PDO::ERRMODE_SILENT])
 is('a connection has to throw', InvalidArgumentException::class, outcome(fn () => new NarvikSessionHandler($silent)));
 $current = $silent;
 is('one from a function, too', InvalidArgumentException::class, outcome(fn () => $handler->read('of a worker')));
+
+// As some frameworks set it: what is fetched is text.
+$text = new PDO('pgsql:', options: [PDO::ATTR_STRINGIFY_FETCHES => true]);
+$user = null;
+$new = fn () => new NarvikSessionHandler($text, fn () => $GLOBALS['user']);
+$new()->write('text', 'guest');
+$handler = $new();
+is('a guest\'s session is found as text', 'guest', outcome(fn () => $handler->read('text')));
+$db->query("SELECT narvik_delete_session('" . hash('sha256', 'text') . "')");
+$handler->write('text', 'late');
+is('what was ended meanwhile stays so', false, stored('text'));
+$user = 'dave';
+$handler->write('renewed', 'dave');
+is('a guest whose session is gone can log in', 'dave', stored('renewed')['user_id'] ?? null);
+$handler = $new();
+is('a user\'s session is found as text', 'dave', outcome(fn () => $handler->read('renewed')));
+$db->query("SELECT narvik_delete_sessions_for_user('dave')");
+$handler->write('another', 'late');
+is('and a user\'s that was ended meanwhile stays so under another id, too', false, stored('another'));
+is('nothing is collected by a role that may not', 0, $handler->gc(1));
