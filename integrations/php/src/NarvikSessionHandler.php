@@ -16,6 +16,9 @@ use UnexpectedValueException;
 /** Keeps PHP's sessions in PostgreSQL, in narvik. */
 class NarvikSessionHandler implements SessionHandlerInterface, SessionIdInterface, SessionUpdateTimestampHandlerInterface
 {
+    private const DISABLE_PREPARES =
+        PHP_VERSION_ID < 80400 ? PDO::PGSQL_ATTR_DISABLE_PREPARES : \Pdo\Pgsql::ATTR_DISABLE_PREPARES;
+
     private Closure $db;
     private Closure $user;
 
@@ -209,7 +212,7 @@ class NarvikSessionHandler implements SessionHandlerInterface, SessionIdInterfac
                 'the id of a session\'s user and a namespace must not have the octet NUL, where PDO would cut them'
             );
         }
-        $statement = $this->connection()->prepare($sql, [PDO::PGSQL_ATTR_DISABLE_PREPARES => true]);
+        $statement = $this->connection()->prepare($sql, [self::DISABLE_PREPARES => true]);
         $statement->execute($values);
         return $statement;
     }

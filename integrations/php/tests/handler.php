@@ -6,6 +6,9 @@ require __DIR__ . '/../src/NarvikSessionHandler.php';
 
 use Narvik\NarvikSessionHandler;
 
+// Deprecations of newer versions of PHP, too.
+set_error_handler(fn (int $level, string $message) => throw new ErrorException($message));
+
 $db = new PDO('pgsql:');
 
 function is(string $what, mixed $expected, mixed $got): void
@@ -88,6 +91,8 @@ is('which changes nothing', ['bob', 'data'], [stored('whose')['user_id'], $handl
 
 // ---- another connection -----------------------------------------------------
 
+is('the driver is told to prepare nothing, by the name that this PHP has for it', 1000,
+    (new ReflectionClassConstant(NarvikSessionHandler::class, 'DISABLE_PREPARES'))->getValue());
 $asked = 0;
 $current = $db;
 $handler = new NarvikSessionHandler(function () use (&$asked, &$current) {
