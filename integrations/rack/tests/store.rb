@@ -3,6 +3,8 @@
 # What requests do to a session, and what is in the database.  Says "ok" or "not ok" of
 # each thing.
 $LOAD_PATH.unshift(File.expand_path('../lib', __dir__))
+require 'active_support'
+require 'active_support/core_ext/hash/indifferent_access'
 require 'connection_pool'
 require 'pg'
 require 'rack'
@@ -197,6 +199,11 @@ is 'what JSON can hold comes back', plain, browser.found
   end
 end
 is 'what was refused has changed nothing', plain, browser.found
+browser = Browser.new
+others = { 'hash' => ActiveSupport::HashWithIndifferentAccess.new(a: 'b'), 'text' => Class.new(String).new('text'), 'list' => Class.new(Array).new(1, 'a') }
+browser.visit { |session, _| session.update(others) }
+is 'hashes, strings and arrays of other classes come back', others, browser.found
+is 'as Ruby\'s own', { 'hash' => Hash, 'text' => String, 'list' => Array }, browser.found.transform_values(&:class)
 Odd = Struct.new(:value)
 odd = { 'symbol' => :symbol, 'time' => Time.now, 'octets' => (0..255).map(&:chr).join.b, 'nul' => "a\0b", 'odd' => Odd.new({ a: 1 }), 'surrogate' => "\xed\xa0\x80" }
 browser = Browser.new(coder: OBJECTS)
