@@ -88,6 +88,13 @@ is 'the session is the user\'s', '42', row(alice.cookie)['user_id']
 is 'it is the same session', created, row(alice.cookie)['created_at']
 is 'the guest\'s id finds nothing any more', {}, Browser.new(guest).found
 
+hank = Browser.new
+hank.put(user_id: 'hank')
+old = hank.cookie
+hank.visit { |_, options| options[:renew] = true }
+is 'a request with :renew that reads nothing keeps the session', { 'user_id' => 'hank' }, hank.found
+is 'under a new id, too', [false, nil, 1], [hank.cookie == old, row(old), sessions_of('hank')]
+
 planted = 'feedface' * 8
 victim = Browser.new(planted)
 victim.put(a: 'b')

@@ -94,6 +94,7 @@ module Rack
       # meanwhile, the write that follows finds nothing to replace.  Where a guest's is gone,
       # that was the same log-in, submitted twice: the write that follows makes a new session.
       def delete_session(req, sid, options)
+        req.session.keys if options[:renew] # reads it, unless that was done
         id, text, user = req.get_header(READ)
         fresh = generate_sid unless options[:drop]
         if fresh && options[:renew] && id == hash_of(sid)
