@@ -25,6 +25,11 @@ class VisitsController < ActionController::Base
     render json: session.to_hash.except('session_id')
   end
 
+  # Where the application has sent its own queries, there are no sessions.
+  def show_on_a_replica
+    ActiveRecord::Base.connected_to(role: :reading, shard: :second) { show }
+  end
+
   def put
     session[params[:key]] = params[:value]
     head :ok

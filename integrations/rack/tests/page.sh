@@ -42,6 +42,7 @@ is "who only looks gets no session" '{}' "$(ask alice show)"
 is "and no cookie" '' "$(cookie alice)"
 ask alice 'put?key=cart&value=7'
 is "what a guest puts in is there in the next request" '{"cart":"7"}' "$(ask alice show)"
+is "and there whatever role and shard its queries are sent to" '{"cart":"7"}' "$(ask alice show_on_a_replica)"
 guest=$(cookie alice)
 ask alice 'log_in?user=alice' >/dev/null
 is "logging in changes the id" yes "$([[ $guest != "$(cookie alice)" ]] && echo yes)"

@@ -12,7 +12,12 @@ module ActionDispatch
       include Rack::Session::NarvikStore
 
       ACTIVE_RECORD = lambda do |&block|
-        ActiveRecord::Base.connection_pool.with_connection { |connection| block.call(connection.raw_connection) }
+        base = ActiveRecord::Base
+        # The same one for all of a request, whatever role and shard the application has gone to.
+        pool = base.connection_handler.retrieve_connection_pool(
+          base.connection_specification_name, role: base.default_role, shard: base.default_shard
+        )
+        (pool || base.connection_pool).with_connection { |connection| block.call(connection.raw_connection) }
       end
 
       def initialize(app, options = {})
