@@ -215,6 +215,28 @@ class StoreTests(NarvikTestCase):
         self.assertNotEqual(mine.session_key, token)
         self.assertEqual(ask("SELECT user_id, data ->> 'role' FROM narvik_validate_session(%s)", token), [("7", "admin")])
 
+    def test_sessions_that_others_made_are_left_alone_unread(self):
+        def save(mine):
+            with self.assertRaises(UpdateError):
+                mine.save()
+
+        def cycle_key_of_a_user(mine):
+            mine["_auth_user_id"] = "8"
+            mine.cycle_key()
+
+        for data in ('{"role": "admin"}', '{"session_data": null}', '{"session_data": {"role": "admin"}}'):
+            for act in (save, SessionStore.flush, SessionStore.delete, SessionStore.cycle_key, cycle_key_of_a_user):
+                with self.subTest(data=data, act=act.__name__):
+                    ((key,),) = ask("SELECT token FROM narvik_create_session('7', %s)", data)
+                    before = stored()
+                    mine = SessionStore(key)
+                    mine.clear()
+                    act(mine)
+                    self.assertEqual([row for row in stored() if row in before], before)
+            with self.subTest(data=data):
+                self.assertEqual(SessionStore(key).load(), {})
+                self.assertIs(SessionStore().exists(key), False)
+
     def test_clear_expired_leaves_the_live_ones(self):
         mine, old = session(item=1), session(item=2)
         old.set_expiry(-1)
