@@ -50,15 +50,17 @@ def respond(db, environ, path, form, attempt):
 
 def app(environ, start_response):
     path, cookie = environ["REQUEST_METHOD"] + " " + environ["PATH_INFO"], None
-    form = environ["wsgi.input"].read(min(int(environ.get("CONTENT_LENGTH") or 0), 4096)).decode("utf-8", "replace")
+    length = max(0, min(int(environ.get("CONTENT_LENGTH") or 0), 4096))
+    form = environ["wsgi.input"].read(length).decode("utf-8", "replace")
     form = {name: value.replace("\0", "") for name, value in parse_qsl(form)}
+    address = environ["REMOTE_ADDR"].partition("%")[0]  # without the zone of fe80::1%eth0
     attempt = None
     if path.startswith("POST ") and environ.get("HTTP_ORIGIN") != ORIGIN:
         status, page = "403 Forbidden", "This form is of another site."
     else:
         if path in ("POST /sign-up", "POST /log-in"):
             with pool.connection() as db:  # a transaction of its own: it counts, whatever comes of it
-                attempt = row(db, "SELECT begin_try(%s, %s)", form.get("name", ""), environ["REMOTE_ADDR"])
+                attempt = row(db, "SELECT begin_try(%s, %s)", form.get("name", ""), address)
         if path in ("POST /sign-up", "POST /log-in") and not attempt:
             status, page = "429 Too Many Requests", "Too many tries. Wait ten minutes."
         else:

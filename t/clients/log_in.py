@@ -1,12 +1,14 @@
 # Uses examples/log-in/app.py as browsers do, and as attackers.  Prints a line
 # "ok ..." or "not ok ..." for each thing held.
 import http.client
+import io
 import os
 import socket
 import subprocess
 import threading
 from urllib.parse import urlencode
 
+import app
 import psycopg
 
 # It inherits a socket that listens already, so what asks it too early waits for it.
@@ -130,6 +132,24 @@ def allowed(name, address):
     return database.execute("SELECT begin_try(%s, %s)", [name, address]).fetchone() is not None
 
 
+def called(**environ):
+    """As by a server that checks less than gunicorn: the status, and how much of the body was read."""
+    body, statuses = io.BytesIO(b"name=carol&password=a+guess&" + b"x" * 10000), []
+    environ = {"REQUEST_METHOD": "POST", "PATH_INFO": "/log-in", "HTTP_ORIGIN": app.ORIGIN, "wsgi.input": body, **environ}
+    try:
+        app.app(environ, lambda status, headers: statuses.append(status[:3]))
+    except Exception as error:
+        statuses.append(error)
+    return statuses, body.tell()
+
+
+forget_tries()
+seen = called(REMOTE_ADDR="fe80::1%eth0", CONTENT_LENGTH="27")
+told("an address with a zone is one", seen == (["403"], 27), seen)
+for length, octets in (("-1", 0), ("", 0), ("100000", 4096)):
+    seen = called(REMOTE_ADDR="203.0.113.9", CONTENT_LENGTH=length)
+    told(f"of a body that says {length or 'nothing'} are read {octets}", seen == (["403"], octets), seen)
+
 forget_tries()
 told("guesses from 120 networks count together", sum(allowed("carol", f"198.51.100.{i}") for i in range(120)) == 100)
 told("and do not lock the user out at home", allowed("carol", "127.0.0.1"))
@@ -163,6 +183,7 @@ for table in ("app_passwords", "app_tries", "app_networks", "narvik.narvik_sessi
     except psycopg.errors.InsufficientPrivilege:
         told(f"the application cannot read {table}", True)
 
+app.pool.close()
 database.close()
 superuser.close()
 server.terminate()
