@@ -129,6 +129,7 @@ apply_settings(void)
 		{"default_transaction_read_only", "off"},
 		{"default_transaction_isolation", "read committed"},
 		{"default_transaction_deferrable", "off"},
+		{"exit_on_error", "off"},	/* one row that fails is no reason to */
 		{"lock_timeout", "1s"}, /* other databases wait, too */
 		{"idle_in_transaction_session_timeout", "0"},
 		{"idle_session_timeout", "0"},

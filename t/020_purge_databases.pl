@@ -46,6 +46,13 @@ $node->safe_psql('odd settings', 'ALTER TABLE narvik_sessions FORCE ROW LEVEL SE
 add_database($node, 'excepted', 'narvik.purge = off');
 add_database($node, 'last');
 
+# One that cannot be deleted, and is the first to be tried.
+$node->safe_psql(
+	'odd settings', q{
+	CREATE TABLE refers (seq bigint REFERENCES narvik_sessions);
+	SELECT narvik_save_session(narvik_session_id('referred'), 'referred', now() - interval '1 day');
+	INSERT INTO refers SELECT seq FROM narvik_sessions WHERE user_id = 'referred'});
+
 foreach my $database (@ordinary, 'poor', 'closed', 'excepted')
 {
 	save_expired($node, $database, 5);
@@ -65,6 +72,7 @@ $node->safe_psql(
 	ALTER DATABASE "odd settings" SET enable_tidscan = off;
 	ALTER DATABASE "odd settings" SET row_security = off;
 	ALTER DATABASE "odd settings" SET role = nobody;
+	ALTER DATABASE "odd settings" SET exit_on_error = on;
 });
 $node->safe_psql('postgres', 'ALTER DATABASE closed ALLOW_CONNECTIONS false');
 
