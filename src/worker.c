@@ -114,8 +114,6 @@ handle_signals(void)
 	BackgroundWorkerUnblockSignals();
 }
 
-/* ---- the worker --------------------------------------------------------- */
-
 /*
  * The database or the server may have defaults that suit its clients and not
  * a purge.
@@ -130,7 +128,7 @@ apply_settings(void)
 		{"default_transaction_isolation", "read committed"},
 		{"default_transaction_deferrable", "off"},
 		{"exit_on_error", "off"},	/* one row that fails is no reason to */
-		{"lock_timeout", "1s"}, /* other databases wait, too */
+		{"lock_timeout", "0"},
 		{"idle_in_transaction_session_timeout", "0"},
 		{"idle_session_timeout", "0"},
 		{"statement_timeout", "0"},
@@ -145,6 +143,8 @@ apply_settings(void)
 			SetConfigOption(settings[i][0], settings[i][1], PGC_SUSET, PGC_S_OVERRIDE);
 }
 
+/* ---- the worker --------------------------------------------------------- */
+
 /*
  * Purge a database, whose OID is the argument, once.  An error is logged,
  * shown in narvik_stats, and ends the worker.
@@ -156,6 +156,8 @@ narvik_purge_worker_main(Datum main_arg)
 	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(main_arg),
 											  InvalidOid, 0);
 	apply_settings();
+	/* Other databases wait, too. */
+	SetConfigOption("lock_timeout", "1s", PGC_SUSET, PGC_S_OVERRIDE);
 	if (!purge)
 	{
 		narvik_leave_visit(_(purge_is_off));
@@ -376,6 +378,7 @@ narvik_launcher_main(Datum main_arg)
 
 	handle_signals();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+	apply_settings();
 	before_shmem_exit(say_launcher_is_gone, (Datum) 0);
 	narvik_set_launcher(MyProcPid);
 	ereport(LOG, (errmsg("narvik launcher started")));

@@ -170,6 +170,18 @@ is( $left, "first moment of this hour\nlive\nlive, its hour is wrong",
 is($deleted, '1', 'narvik_delete_all_expired_sessions() deletes what expired in this hour');
 is($left_then, "live\nlive, its hour is wrong", 'and no live session either');
 
+# ---- the server's own settings ----------------------------------------------
+
+# The launcher reads, and has nothing to wait for.
+my $writer = $node->background_psql('first');
+$writer->query_safe('BEGIN ISOLATION LEVEL SERIALIZABLE, READ WRITE; SELECT count(*) FROM pg_class');
+set_by_reload($node, map { "default_transaction_$_" } 'isolation = serializable', 'read_only = on', 'deferrable = on');
+my $runs = purge_stats($node, 'first', 'purge_runs') + 3;
+ok( $node->poll_query_until('first', "SELECT purge_runs >= $runs FROM narvik_stats"),
+	'the launcher does not wait for a writer, whatever transactions the server makes by default');
+$writer->query_safe('COMMIT');
+$writer->quit;
+
 is_deeply(
 	[ log_lines($node, qr/narvik (?:launcher|purge worker) (?:ERROR|FATAL|PANIC):  (?!$denied)/) ],
 	[], 'the worker met no other error');
