@@ -205,7 +205,7 @@ try_batch(Visit *visit, Work work, int limit, int64 *deleted)
 		error = abort_batch();
 	}
 	PG_END_TRY();
-	disable_timeout(STATEMENT_TIMEOUT, false);
+	disable_timeout(STATEMENT_TIMEOUT, true);
 	/* It may have run out when the batch was over. */
 	if (get_timeout_indicator(STATEMENT_TIMEOUT, true))
 		QueryCancelPending = false;

@@ -13,12 +13,7 @@ use PurgeTest;
 use Test::More;
 use Time::HiRes qw(usleep);
 
-my $library = PostgreSQL::Test::Utils::tempdir() . '/delay.so';
-chomp(my $headers = `pg_config --includedir-server`);
-system_or_bail(
-	'cc', '-Wall', '-Wextra', '-Werror', '-fPIC', '-shared', '-O1', '-isystem', $headers,
-	"$FindBin::RealBin/lib/delay.c", '-o', $library);
-
+my $library = build_delay();
 my $node = purging_server('main', "shared_preload_libraries = 'narvik, $library'");
 my $control = $node->data_dir . '/delay';
 

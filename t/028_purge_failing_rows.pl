@@ -13,7 +13,8 @@ use PostgreSQL::Test::Utils;
 use PurgeTest;
 use Test::More;
 
-my $node = purging_server('main');
+my $library = build_delay();
+my $node = purging_server('main', "shared_preload_libraries = 'narvik, $library'");
 
 # A database whose worker comes once its rows are there.
 sub prepared
@@ -207,6 +208,17 @@ prepared('endless', 300, trigger('IF OLD.seq = 1 THEN PERFORM pg_sleep(1000); EN
 leaves(
 	'one that takes for ever', 'endless', '1',
 	qr/^session with seq 1 could not be purged: canceling statement due to statement timeout$/);
+
+# One whose time runs out when it is done.
+prepared('late', 300);
+my $late = $node->data_dir . $node->safe_psql('late', q{SELECT '/base/' || oid || '/late' FROM pg_database WHERE datname = 'late'});
+append_to_file($late, '');
+my $late_from = -s $node->logfile;
+purge('late');
+ok(wait_until_purged($node, 'late'), 'a batch may be done when its time runs out');
+wait_for_visits($node, 'late', 1);
+ok(!-e $late, 'as this one was');
+is_deeply([ log_lines($node, qr/purge worker ERROR/, $late_from) ], [], 'and nothing else is cancelled');
 
 # ---- a worker that ends without a word --------------------------------------
 

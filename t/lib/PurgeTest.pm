@@ -7,12 +7,13 @@ use strict;
 use warnings;
 
 use Exporter 'import';
+use File::Basename qw(dirname);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Time::HiRes qw(usleep);
 
 our @EXPORT = qw(
-  purging_server set_by_reload stop_purging add_database save_expired expired_left
+  purging_server build_delay set_by_reload stop_purging add_database save_expired expired_left
   wait_until_purged wait_for_visits wait_for_worker terminate_worker pids_of
   purge_stats stats_between_visits
   log_lines launcher_pid insert_expired start_million finish_million
@@ -39,6 +40,17 @@ sub purging_server
 			@settings));
 	$node->start;
 	return $node;
+}
+
+# A library to preload, which makes the processes wait on demand: delay.c.
+sub build_delay
+{
+	my $library = PostgreSQL::Test::Utils::tempdir() . '/delay.so';
+	chomp(my $headers = `pg_config --includedir-server`);
+	system_or_bail(
+		'cc', '-Wall', '-Wextra', '-Werror', '-fPIC', '-shared', '-O1', '-isystem', $headers,
+		dirname(__FILE__) . '/delay.c', '-o', $library);
+	return $library;
 }
 
 sub set_by_reload
