@@ -342,11 +342,10 @@ visit_each(List *databases)
 }
 
 /*
- * Visit all databases, and those that have more to purge again until they have
- * not, or until it is time to visit all of them again.
+ * Forget databases that were dropped.  Returns those to be visited.
  */
-static void
-make_round(int64 until_ms)
+static List *
+look_at_databases(void)
 {
 	List	   *counted;
 	List	   *all;
@@ -356,7 +355,16 @@ make_round(int64 until_ms)
 	counted = narvik_counted_databases();
 	list_databases(&all, &visited);
 	narvik_forget_databases(list_difference_oid(counted, all));
+	return visited;
+}
 
+/*
+ * Visit databases, and those that have more to purge again until they have
+ * not, or until it is time to visit all of them again.
+ */
+static void
+make_round(List *visited, int64 until_ms)
+{
 	pgstat_report_activity(STATE_RUNNING, "visiting databases");
 	do
 		visited = visit_each(visited);
@@ -388,15 +396,15 @@ narvik_launcher_main(Datum main_arg)
 	for (;;)
 	{
 		int64		round_began_at = narvik_steady_ms();
+		List	   *visited;
 
+		MemoryContextSwitchTo(round_context);
+		visited = look_at_databases();
 		if (purge)
-		{
-			MemoryContextSwitchTo(round_context);
-			make_round(round_began_at + purge_interval * INT64CONST(1000));
-			MemoryContextReset(round_context);
-		}
+			make_round(visited, round_began_at + purge_interval * INT64CONST(1000));
 		else
 			narvik_report_purge_error_everywhere(_(purge_is_off));
+		MemoryContextReset(round_context);
 
 		/* Until the interval is over, or a reload tells us to look again. */
 		for (;;)

@@ -52,11 +52,29 @@ is(purge_stats($node, 'new', 'rejected'), '6', 'what a new database counted mean
 my $oid = $node->safe_psql('new', q{SELECT oid FROM pg_database WHERE datname = 'new'});
 $new->quit;
 add_database($node, 'other');
-$node->safe_psql('postgres', 'DROP DATABASE new');
-wait_for_visits($node, 'other', 1);
-$node->safe_psql('postgres', "CREATE DATABASE new OID $oid");
-$node->safe_psql('new', 'SET client_min_messages = warning; CREATE EXTENSION narvik CASCADE');
-is(purge_stats($node, 'new', 'rejected'), '0', 'what a database counted goes with it');
+
+sub drop_and_create
+{
+	my ($wait) = @_;
+	$node->safe_psql('postgres', 'DROP DATABASE new');
+	$wait->();
+	$node->safe_psql('postgres', "CREATE DATABASE new OID $oid");
+	$node->safe_psql('new', 'SET client_min_messages = warning; CREATE EXTENSION narvik CASCADE');
+	return purge_stats($node, 'new', 'rejected');
+}
+is(drop_and_create(sub { wait_for_visits($node, 'other', 1) }), '0', 'what a database counted goes with it');
+
+$node->safe_psql('new', q{SELECT narvik_authenticate('x')});
+stop_purging($node, 'other');
+# What the launcher says each time it has looked; the first time it may have looked before.
+my $looks = sub {
+	for (1 .. 2)
+	{
+		$node->safe_psql('other', 'SELECT narvik_reset_stats()');
+		$node->poll_query_until('other', 'SELECT last_purge_error IS NOT NULL FROM narvik_stats') or die 'no look';
+	}
+};
+is(drop_and_create($looks), '0', 'also while nothing is purged');
 
 $node->stop;
 done_testing();
