@@ -1,6 +1,7 @@
 # Logical replication carries the sessions to another cluster: what is there
 # already, and then every insert, extension, rotation and delete; and the events.  The other
-# cluster validates read-only, and can take over once its counter is set.
+# cluster validates read-only and purges nothing by itself, and can take over once its
+# counter is set.
 
 use strict;
 use warnings;
@@ -19,7 +20,12 @@ $publisher->init(allows_streaming => 'logical');
 $publisher->start;
 my $subscriber = PostgreSQL::Test::Cluster->new('subscriber');
 $subscriber->init;
+$subscriber->append_conf(
+	'postgresql.conf', join "\n", q{shared_preload_libraries = 'narvik'}, 'narvik.purge_interval = 1s',
+	'narvik.events = on');
 $subscriber->start;
+$subscriber->safe_psql('postgres', 'ALTER DATABASE postgres SET narvik.purge = off');
+
 foreach my $node ($publisher, $subscriber)
 {
 	$node->safe_psql(
@@ -115,8 +121,8 @@ $publisher->safe_psql(
 caught_up('postgres');
 is( $subscriber->safe_psql('postgres', "SET default_transaction_read_only = on; $due"), 'f',
 	'a subscriber that is read-only validates and leaves the row alone');
-is($subscriber->safe_psql('postgres', $due), 't', 'one that is not extends its own row');
-is($subscriber->safe_psql('postgres', 'SELECT narvik_delete_all_expired_sessions()'), '1', 'and purges it');
+is($subscriber->safe_psql('postgres', "SET narvik.events = off; $due"), 't', 'one that is not extends its own row');
+is($subscriber->safe_psql('postgres', 'SET narvik.events = off; SELECT narvik_delete_all_expired_sessions()'), '1', 'and purges it');
 is($publisher->safe_psql('postgres', 'SELECT narvik_delete_all_expired_sessions()'), '1', 'as the publisher does');
 $publisher->safe_psql('postgres', q{SELECT token FROM narvik_rotate_session('due')});
 caught_up('postgres');
@@ -125,6 +131,35 @@ my $sessions =
 is( $subscriber->safe_psql('postgres', $sessions), $publisher->safe_psql('postgres', $sessions),
 	'neither stops replication, and the publisher has the last word');
 $publisher->safe_psql('postgres', q{SELECT narvik_delete_sessions_for_user('due')});
+
+# It hears late of an extension, and of what comes after.  Its counter has been set, so its
+# events would be in the way.  A visit of the worker shows whether it purges or not; the
+# first may have begun before.
+$publisher->safe_psql('postgres', q{SELECT narvik_save_session(narvik_session_id('late'), 'late', now() - interval '1 day')});
+caught_up('postgres');
+$subscriber->safe_psql(
+	'postgres', q{
+	SELECT setval('narvik_events_seq_seq', max(seq)) FROM narvik_events;
+	ALTER SUBSCRIPTION postgres_sessions DISABLE});
+$publisher->safe_psql(
+	'postgres', q{
+	UPDATE narvik_sessions SET expires_at = h, purge_hour = extract(epoch FROM h) / 3600
+	FROM date_trunc('hour', now() + interval '10 days') AS h WHERE user_id = 'late';
+	SET narvik.events = on;
+	SELECT narvik_create_session('next')});
+for (1 .. 2)
+{
+	$subscriber->safe_psql('postgres', 'SELECT narvik_reset_stats()');
+	$subscriber->poll_query_until(
+		'postgres',
+		'SELECT last_purge_error IS NOT NULL OR last_purge_at IS NOT NULL FROM narvik_stats') or die 'no visit';
+}
+$subscriber->safe_psql('postgres', 'ALTER SUBSCRIPTION postgres_sessions ENABLE');
+caught_up('postgres');
+is( $subscriber->safe_psql('postgres', $sessions), $publisher->safe_psql('postgres', $sessions),
+	'a subscriber that does not purge misses no extension');
+is($subscriber->safe_psql('postgres', $log), $publisher->safe_psql('postgres', $log), 'and no event');
+$publisher->safe_psql('postgres', q{SELECT narvik_delete_sessions_for_user(u) FROM unnest('{late,next}'::text[]) AS u});
 
 # ---- the users it is linked to ----------------------------------------------
 
@@ -160,6 +195,12 @@ like($err, qr/23505/, 'counters are not replicated, so new sessions meet old one
 $subscriber->safe_psql('postgres', qq{SELECT setval('${_}_seq_seq', max(seq)) FROM $_}) foreach 'narvik_sessions', 'narvik_events';
 load($journal, $subscriber, 500);
 is_deeply(check($journal, $subscriber), [], 'with its counter set the subscriber takes over');
+$subscriber->safe_psql(
+	'postgres', q{
+	SELECT narvik_save_session(narvik_session_id('late'), 'late', now() - interval '1 day');
+	ALTER DATABASE postgres RESET narvik.purge});
+ok( $subscriber->poll_query_until('postgres', q{SELECT count(*) = 0 FROM narvik_sessions WHERE user_id = 'late'}),
+	'and purges');
 ok(!$subscriber->log_contains('PANIC|terminated by signal'), 'no crash');
 
 $subscriber->stop;
