@@ -1,5 +1,6 @@
 # pg_dump carries the sessions: after a restore the same tokens are valid, with
-# the same data and flags, the same roles may call, and new sessions can be made.
+# the same data and flags, the same roles may call, and new sessions can be made.  A
+# server that purges can be restored into.
 
 use strict;
 use warnings;
@@ -192,5 +193,44 @@ foreach my $db ('plain_schema', 'own_schema')
 		"$db --create into other: restored without an error");
 	check_restored($db, $other, $db, "$db --create into other", @tokens);
 }
+
+# ---- into a server that purges ----------------------------------------------
+
+# Between the sessions and the foreign key that refers to them there is time for visits.
+my $purging = PostgreSQL::Test::Cluster->new('purging');
+$purging->init;
+$purging->append_conf('postgresql.conf', join "\n", q{shared_preload_libraries = 'narvik'}, 'narvik.purge_interval = 1s', 'test.nap = 5');
+$purging->start;
+$source->safe_psql('postgres', 'CREATE DATABASE shop');
+$source->safe_psql(
+	'shop', q{
+	CREATE EXTENSION narvik CASCADE;
+	SELECT narvik_save_session(narvik_session_id(i::text), 'gone', now() - interval '1 day') FROM generate_series(1, 50) AS i;
+	CREATE TABLE carts (session bigint REFERENCES narvik_sessions ON DELETE CASCADE);
+	INSERT INTO carts SELECT seq FROM narvik_sessions;
+	CREATE FUNCTION nap() RETURNS boolean LANGUAGE sql AS
+		$$ SELECT pg_catalog.pg_sleep(coalesce(pg_catalog.current_setting('test.nap', true), '0')::float8) IS NOT NULL $$;
+	CREATE TABLE slow (i integer CHECK (nap()));
+	INSERT INTO slow VALUES (1)});
+my $dump = PostgreSQL::Test::Utils::tempdir() . '/shop';
+$source->command_ok([ 'pg_dump', '-d', $source->connstr('shop'), '-Fc', '-f', $dump ], 'shop: pg_dump');
+
+my $purged = q{SELECT count(*) = 0 FROM narvik_sessions UNION SELECT count(*) = 0 FROM carts};
+$purging->safe_psql('postgres', 'CREATE DATABASE atomic TEMPLATE template0');
+$purging->command_ok(
+	[ 'pg_restore', '--single-transaction', '-d', $purging->connstr('atomic'), $dump ],
+	'shop in one transaction: restored without an error');
+ok($purging->poll_query_until('atomic', $purged), 'shop in one transaction: purged afterwards');
+
+$purging->safe_psql('postgres', 'ALTER SYSTEM SET narvik.purge = off');
+$purging->reload;
+$purging->command_ok(
+	[ 'pg_restore', '--exit-on-error', '--create', '-d', $purging->connstr('postgres'), $dump ],
+	'shop with narvik.purge off: restored without an error');
+is( $purging->safe_psql('shop', 'SELECT count(*) FROM narvik_sessions NATURAL JOIN (SELECT session AS seq FROM carts) AS c'), '50',
+	'shop with narvik.purge off: every row is back');
+$purging->safe_psql('postgres', 'ALTER SYSTEM RESET narvik.purge');
+$purging->reload;
+ok($purging->poll_query_until('shop', $purged), 'shop with narvik.purge off: purged afterwards');
 
 done_testing();
