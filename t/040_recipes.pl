@@ -198,9 +198,10 @@ $node->safe_psql('race', "SELECT narvik_save_session(narvik_session_id('known'),
 
 sub wait_for_lock
 {
+	my ($database) = @_;
 	$node->poll_query_until(
-		'race',
-		"SELECT count(*) = 1 FROM pg_stat_activity WHERE datname = 'race' AND wait_event_type = 'Lock'") or die 'nobody waits';
+		$database,
+		"SELECT count(*) = 1 FROM pg_stat_activity WHERE datname = '$database' AND wait_event_type = 'Lock'") or die 'nobody waits';
 	return;
 }
 
@@ -213,7 +214,7 @@ $one->query_safe("BEGIN; $login");
 $other->query_until(
 	qr/waits/,
 	"\\echo waits\nBEGIN; SELECT narvik_authenticate('known'); $change\nCOMMIT;\n");
-wait_for_lock();
+wait_for_lock('race');
 $one->query_safe('COMMIT');
 $other->query_safe('SELECT 1');
 is( $node->safe_psql('race', 'SELECT data FROM narvik_fetch_sessions_for_user($$1$$)'),
@@ -223,11 +224,53 @@ is( $node->safe_psql('race', 'SELECT data FROM narvik_fetch_sessions_for_user($$
 $node->safe_psql('race', q{UPDATE app_passwords SET hash = crypt('alice''s password', gen_salt('bf', 4))});
 $other->query_safe("BEGIN; SELECT narvik_authenticate('known'); $change");
 $one->query_until(qr/waits/, "\\echo waits\nBEGIN; $login;\n");
-wait_for_lock();
+wait_for_lock('race');
 $other->query_safe('COMMIT');
 is($one->query_safe('COMMIT'), '', 'a log-in that waited for a password change finds no user');
 $one->quit;
 $other->quit;
+
+# ---- so do a claim and the removal of the right it tells of ------------------
+
+# A function of a recipe writes a claim, the statements of the page take the right
+# away: whoever comes second waits for the other, and no claim is left.
+sub claim_and_removal
+{
+	my ($recipe, $user, $give, $claim, $left) = @_;
+	my $script = slurp_file("$root/examples/recipes/$recipe.sql");
+	my ($removal) = $script =~ /^RESET ROLE;\n(DELETE.*?;\nSELECT.*?;)\n/ms;
+	my ($first_removal) = $removal =~ /^(.*?;)/s;
+	$node->safe_psql(
+		$recipe, "$give;
+		SELECT narvik_save_session(narvik_session_id('of $recipe'), '$user', now() + interval '1 day')");
+	my $request = "BEGIN; SELECT narvik_authenticate('of $recipe') \\g /dev/null\n$claim;";
+
+	my ($request_session, $remover) = map { $node->background_psql($recipe) } 1 .. 2;
+	$request_session->query_safe('SET ROLE webapp');
+	isnt($request_session->query_safe($request), '', "$recipe: the claim is written");
+	$remover->query_until(qr/waits/, "\\echo waits\n$removal\n");
+	wait_for_lock($recipe);
+	$request_session->query_safe('COMMIT');
+	$remover->query_safe('SELECT 1');
+	is($node->safe_psql($recipe, $left), '0', "$recipe: a removal finds the claim that was not committed when it began");
+
+	$node->safe_psql($recipe, $give);
+	$remover->query_safe("BEGIN; $first_removal");
+	$request_session->query_until(qr/waits/, "\\echo waits\n$request\n");
+	wait_for_lock($recipe);
+	$remover->query_safe('COMMIT');
+	is($request_session->query_safe('COMMIT'), '', "$recipe: a request that waited for a removal finds no right");
+	is($node->safe_psql($recipe, $left), '0', "$recipe: and writes no claim");
+	$_->quit foreach $request_session, $remover;
+	return;
+}
+
+claim_and_removal(
+	'tenants', 1, "INSERT INTO members VALUES (1, 10, 'clerk')", 'SELECT enter_tenant(10)',
+	"SELECT count(*) FROM narvik_sessions WHERE data ->> 'tenant' = '10'");
+claim_and_removal(
+	'acting', 3, 'INSERT INTO staff VALUES (3)', q{SELECT token FROM act_as('alice')},
+	"SELECT count(*) FROM narvik_sessions WHERE data ->> 'actor' = '3'");
 
 # ---- what PostgREST's transactions do ---------------------------------------
 

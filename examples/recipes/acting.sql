@@ -14,7 +14,7 @@ CREATE FUNCTION act_as(user_name text) RETURNS SETOF narvik_created_session
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = narvik, pg_temp AS $$
 DECLARE
     actor  CONSTANT bigint := (SELECT user_id FROM public.staff
-        WHERE user_id = narvik_current_user_id()::bigint);
+        WHERE user_id = narvik_current_user_id()::bigint FOR SHARE);
     target CONSTANT bigint := (SELECT id FROM public.app_users
         WHERE name = user_name AND id NOT IN (SELECT user_id FROM public.staff));
 BEGIN
@@ -26,7 +26,7 @@ END $$;
 ALTER FUNCTION act_as OWNER TO accounts;
 REVOKE ALL ON FUNCTION act_as FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION act_as TO webapp;
-GRANT SELECT ON staff TO accounts;
+GRANT SELECT, UPDATE ON staff TO accounts;
 GRANT EXECUTE ON FUNCTION narvik_create_session TO accounts;
 
 CREATE TABLE contacts (owner text PRIMARY KEY, email text NOT NULL);
@@ -63,4 +63,15 @@ SELECT e.kind, u.name AS actor
 SELECT narvik_invalidate_session(id, 'by the user') AS ended
     FROM narvik_fetch_sessions_for_user(narvik_current_user_id()) WHERE data ? 'actor';
 COMMIT;
+SELECT count(*) AS acting FROM narvik_authenticate_cookie('narvik_session=' || :'acting');
+
+BEGIN;
+SELECT user_id FROM narvik_authenticate_cookie('narvik_session=' || :'sam');
+SELECT token AS acting FROM act_as('alice') \gset
+COMMIT;
+
+RESET ROLE;
+DELETE FROM staff WHERE user_id = 3;
+SELECT narvik_invalidate_session(encode(id, 'hex'), 'left the staff') AS ended
+    FROM narvik_sessions WHERE data ->> 'actor' = '3';
 SELECT count(*) AS acting FROM narvik_authenticate_cookie('narvik_session=' || :'acting');

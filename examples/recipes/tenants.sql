@@ -29,13 +29,14 @@ CREATE FUNCTION enter_tenant(tenant integer) RETURNS SETOF jsonb
 LANGUAGE sql SECURITY DEFINER SET search_path = narvik, pg_temp AS $$
     SELECT narvik_update_session_data(narvik_current_session_id(),
             jsonb_build_object('tenant', tenant_id, 'role', role))
-        FROM public.members
-        WHERE user_id = narvik_current_user_id()::bigint AND tenant_id = tenant
+        FROM (SELECT tenant_id, role FROM public.members
+            WHERE user_id = narvik_current_user_id()::bigint AND tenant_id = tenant
+            FOR SHARE) AS locked_first
 $$;
 ALTER FUNCTION enter_tenant OWNER TO accounts;
 REVOKE ALL ON FUNCTION enter_tenant FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION enter_tenant TO webapp;
-GRANT SELECT ON members TO accounts;
+GRANT SELECT, UPDATE (role) ON members TO accounts;
 GRANT EXECUTE ON FUNCTION narvik_update_session_data TO accounts;
 REVOKE EXECUTE ON FUNCTION narvik_update_session_data FROM webapp;
 
