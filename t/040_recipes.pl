@@ -272,6 +272,18 @@ claim_and_removal(
 	'acting', 3, 'INSERT INTO staff VALUES (3)', q{SELECT token FROM act_as('alice')},
 	"SELECT count(*) FROM narvik_sessions WHERE data ->> 'actor' = '3'");
 
+# ---- a log-in with a cart, by a browser that is logged in --------------------
+
+my ($shopping) = $recipe{'examples/recipes/cart.sql'}[2]{sql} =~ /^(BEGIN;.*?^COMMIT;)/ms;
+($rc, $out, $err) = $node->psql(
+	'cart',
+	qq{SET ROLE webapp;
+	SELECT token AS guest FROM narvik_create_session('1') \\gset
+	$shopping
+	SELECT narvik_authenticate(:'token')});
+is("$rc|$out|$err", '0|1|', 'a user who logs in again is logged in');
+is($node->safe_psql('cart', 'TABLE cart_items'), "1|lamp\n1|chair", 'and keeps the cart');
+
 # ---- what PostgREST's transactions do ---------------------------------------
 
 $node->safe_psql(

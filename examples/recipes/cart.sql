@@ -19,8 +19,8 @@ COMMIT;
 
 BEGIN;
 SELECT token AS brought FROM narvik_authenticate_cookie('narvik_session=' || :'guest') \gset
-WITH taken AS (DELETE FROM cart_items RETURNING item)
-    SELECT array_agg(item) AS items FROM taken \gset
+WITH taken AS (DELETE FROM cart_items WHERE narvik_current_user_id() IS NULL RETURNING item)
+    SELECT coalesce(array_agg(item), '{}') AS items FROM taken \gset
 SELECT s.token, s.data
     FROM check_password('alice', 'alice''s password') AS user_id,
         narvik_promote_session(:'brought', user_id::text, '{"device": "laptop"}') AS s \gset
