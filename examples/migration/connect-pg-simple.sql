@@ -11,6 +11,8 @@
 
 \set ON_ERROR_STOP on
 BEGIN;
+-- The limit would refuse sessions, or end some that were just moved.
+SET LOCAL narvik.max_sessions_per_user = 0;
 LOCK TABLE session IN EXCLUSIVE MODE;
 
 -- What became of a row: one that narvik cannot have must not keep the others back.

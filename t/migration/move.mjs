@@ -46,21 +46,40 @@ async function withDatabase(name, userTable, test) {
   }
 }
 
-// Runs a script as the page says, and compares the page with both.
+// Runs a script as the page says, and compares the page with both.  Before that,
+// as the page says, to see what it would do.
 function move(database, file, ...options) {
   const [, shown, answer] = page.match(new RegExp(
     `^File: \\[examples/migration/${file}\\]\\(.*?\\)\\n.*?^\`\`\`sql\\n(.*?)^\`\`\`\\n\\n\`\`\`text\\n(.*?)^\`\`\``, 'ms')) || [];
   const script = `${project}/examples/migration/${file}`;
+  const text = fs.readFileSync(script, 'utf8');
+  const before = stateOf(database);
+  const dry = psql(database, text.replace(/^COMMIT;$/m, 'ROLLBACK;'), ...options);
+  is([dry.stdout.replace(/[ \n]+$/gm, ''), stateOf(database)], [answer?.replace(/[ \n]+$/gm, ''), before],
+    `${file} with ROLLBACK answers the same and changes nothing`);
   const first = run(database, file, ...options);
   is(first.status, 0, `${file} runs${first.stderr}`);
-  is(shown, fs.readFileSync(script, 'utf8'), `${file} is what the page shows`);
+  is(shown, text, `${file} is what the page shows`);
   is(first.stdout.replace(/[ \n]+$/gm, ''), answer?.replace(/[ \n]+$/gm, ''), `${file} answers as the page shows`);
   return run(database, file, ...options);
 }
 
+// A user may have one session, but for those that are moved.
+function psql(database, input, ...options) {
+  return spawnSync('psql', ['-Xq', '-d', database, ...options], {
+    input, encoding: 'utf8',
+    env: { ...process.env, PGOPTIONS: '-c narvik.max_sessions_per_user=1 -c narvik.max_sessions_action=refuse' },
+  });
+}
+
 function run(database, file, ...options) {
-  return spawnSync('psql', ['-Xq', '-d', database, ...options, '-f', `${project}/examples/migration/${file}`],
-    { encoding: 'utf8' });
+  return psql(database, '', ...options, '-f', `${project}/examples/migration/${file}`);
+}
+
+function stateOf(database) {
+  return psql(database, `SELECT * FROM narvik_sessions;
+    SELECT setconfig FROM pg_db_role_setting JOIN pg_database AS d ON d.oid = setdatabase
+    WHERE datname = current_database()`).stdout;
 }
 
 // What the browser's Cookie header is worth now; in a connection of its own, as
@@ -110,11 +129,13 @@ await withDatabase('express', `CREATE TABLE app_users (id bigint PRIMARY KEY);
     store, secret, resave: false, saveUninitialized: false, cookie: { maxAge: day },
   });
 
-  // Many, so that every character of a signature that needs encoding occurs.
+  // Many, so that every character of a signature that needs encoding occurs; and two
+  // of each user.
+  const userOf = (item) => Math.ceil(item / 2);
   const cookies = new Map();
-  for (let user = 1; user <= 40; user++) {
-    const sent = await request(middleware, (s) => { s.passport = { user }; s.cart = [user]; });
-    cookies.set(user, sent.split(';')[0]);
+  for (let item = 1; item <= 40; item++) {
+    const sent = await request(middleware, (s) => { s.passport = { user: userOf(item) }; s.cart = [item]; });
+    cookies.set(item, sent.split(';')[0]);
   }
   const visitor = (await request(middleware, (s) => { s.cart = ['a hat']; })).split(';')[0];
   const late = (await request(middleware, (s) => { s.passport = { user: 1 }; s.late = true; })).split(';')[0];
@@ -142,12 +163,12 @@ await withDatabase('express', `CREATE TABLE app_users (id bigint PRIMARY KEY);
   is([guests.status, /already/.test(guests.stderr)], [3, true], 'with guests alone as well');
 
   const found = [], ends = [];
-  for (const [user, cookie] of cookies) {
+  for (const cookie of cookies.values()) {
     const s = await whoIs(database, cookie);
     found.push([s?.user_id, s?.data]);
     ends.push(near(s?.expires_at, Date.now() + day));
   }
-  is(found, [...cookies.keys()].map((user) => [String(user), { cart: [user] }]), 'every cookie finds its user, and data');
+  is(found, [...cookies.keys()].map((item) => [String(userOf(item)), { cart: [item] }]), 'every cookie finds its user, and data');
   is(ends.every((end) => end), true, 'until as long as before');
   const guest = await whoIs(database, visitor);
   is([guest?.user_id, guest?.data, near(guest?.expires_at, Date.now() + day)], [null, { cart: ['a hat'] }, true],
@@ -177,6 +198,7 @@ await withDatabase('lucia', `CREATE TABLE app_users (id text PRIMARY KEY);
     )`, async (pool, database) => {
   const lucia = new Lucia(new NodePostgresAdapter(pool, { user: 'app_users', session: 'user_session' }));
   const alice = await lucia.createSession('alice', { device: 'laptop' });
+  const phone = await lucia.createSession('alice', { device: 'phone' });
   const bob = await lucia.createSession('bob', {});
   const cookie = (s) => lucia.createSessionCookie(s.id).serialize().split(';')[0];
   await pool.query(`UPDATE user_session SET expires_at = now() - interval '1 minute' WHERE user_id = 'bob'`);
@@ -193,6 +215,7 @@ await withDatabase('lucia', `CREATE TABLE app_users (id text PRIMARY KEY);
   const s = await whoIs(database, cookie(alice));
   is([s?.user_id, s?.data], ['alice', { prefs: null, device: 'laptop' }], 'the cookie finds its user, and data');
   is(near(s?.expires_at, alice.expiresAt), true, 'as long as before');
+  is((await whoIs(database, cookie(phone)))?.user_id, 'alice', 'and so does the other one of this user');
   is(await whoIs(database, cookie(bob)), undefined, 'what had expired has expired');
 });
 
@@ -215,6 +238,7 @@ await withDatabase('sha256', `CREATE TABLE app_users (id serial PRIMARY KEY, use
   }
   const ends = new Date(Date.now() + 20 * day);
   const alice = await createSession(1, ends);
+  const phone = await createSession(1, ends);
   const bob = await createSession(2, new Date(Date.now() - 1000));
   await createSession(1, Infinity);
   await createSession(3, ends);
@@ -226,6 +250,7 @@ await withDatabase('sha256', `CREATE TABLE app_users (id serial PRIMARY KEY, use
   const s = await whoIs(database, `narvik_session=${alice}`);
   is([s?.user_id, s?.data], ['1', {}], 'the token finds its user');
   is(near(s?.expires_at, ends), true, 'as long as before');
+  is((await whoIs(database, `narvik_session=${phone}`))?.user_id, '1', 'and so does the other one of this user');
   is(await whoIs(database, `narvik_session=${bob}`), undefined, 'what had expired has expired');
 });
 
