@@ -55,7 +55,7 @@ SELECT count(*) FILTER (WHERE outcome = 'user') AS users,
        count(*) FILTER (WHERE outcome NOT IN ('user', 'guest')) AS skipped
 FROM outcomes;
 SELECT * FROM outcomes WHERE outcome NOT IN ('user', 'guest') ORDER BY place;
-COMMIT;
 
 -- The cookie keeps its name, until the last of the old ones is gone.
 ALTER DATABASE :"DBNAME" SET narvik.cookie_name = 'connect.sid';
+COMMIT;

@@ -28,7 +28,7 @@ SELECT count(*) FILTER (WHERE outcome = 'moved') AS moved,
        count(*) FILTER (WHERE outcome <> 'moved') AS skipped
 FROM outcomes;
 SELECT * FROM outcomes WHERE outcome <> 'moved' ORDER BY place;
-COMMIT;
 
 -- The cookie keeps its name, until the last of the old ones is gone.
 ALTER DATABASE :"DBNAME" SET narvik.cookie_name = 'auth_session';
+COMMIT;
