@@ -1,7 +1,7 @@
 # narvik: built with PGXS.  make && make install && make installcheck
-# WERROR=1 turns warnings into errors.  installcheck needs a running server and
-# nothing preloaded; TAP_TESTS=1, or PROVE_TESTS with some of their names, adds
-# the tests in t/, which start their own.
+# WERROR=1 turns warnings into errors.  installcheck needs a running server, with
+# narvik preloaded or not; TAP_TESTS=1, or PROVE_TESTS with some of their names,
+# adds the tests in t/, which start their own.
 
 MODULE_big = narvik
 # From the top downwards: a module calls those below it, which scripts/lint checks.
@@ -64,7 +64,9 @@ PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
 # PGXS knows no header dependencies; the project is small enough to rebuild.
-$(OBJS): $(wildcard src/*.h)
+$(OBJS) $(OBJS:.o=.bc): $(wildcard src/*.h)
+# Only this module says the version.
+src/narvik.o src/narvik.bc: META.json
 
 # What PGXN and packagers get: the last commit, without what .gitattributes
 # keeps out.

@@ -115,6 +115,8 @@ is($meta->{provides}{narvik}{version}, $version, 'META.json, provides');
 like($meta->{provides}{narvik}{file}, qr/^narvik--\d+\.\d+\.sql$/, 'the file that it names is that of a first version');
 is(first_match('CHANGELOG.md', qr/^## (\S+)/m), $version, 'CHANGELOG.md');
 is(first_match('packaging/narvik.spec', qr/^Version: +(\S+)$/m), $version, 'packaging/narvik.spec');
+is(first_match("integrations/$_", qr/^[ "]*(?:spec\.)?version"? *[:=] *["'](.*?)["']/m), $version, "integrations/$_")
+  foreach qw(django/pyproject.toml express-session/package.json rack/narvik-rack.gemspec);
 # The archive of make dist is without debian/.
 if (-d "$root/debian")
 {
@@ -139,6 +141,14 @@ if ($node->pg_version >= 18)
 			SELECT version FROM pg_get_loaded_modules() WHERE module_name = 'narvik'}),
 		$version,
 		'pg_get_loaded_modules()');
+}
+# The library is built anew with another version, as all of it is with another header.
+delete local @ENV{qw(MAKEFLAGS MFLAGS MAKELEVEL)};
+my %needed_by = `make -pq -C '$root' with_llvm=yes` =~ /^(src\/\S+): (.*)$/mg;
+foreach my $kind (qw(o bc))
+{
+	like($needed_by{"src/narvik.$kind"}, qr/ META\.json/, "make: narvik.$kind needs META.json");
+	like($needed_by{"src/token.$kind"}, qr/ src\/token\.h/, "make: token.$kind needs the headers");
 }
 is_deeply(
 	[ sort keys %{ $meta->{prereqs}{runtime}{requires} } ],
