@@ -58,7 +58,7 @@ narvik_pace_init(void)
 							PGC_SUSET, 0,
 							NULL, NULL, NULL);
 	DefineCustomIntVariable("narvik.purge_rate",
-							"Sets how many expired sessions the purge worker deletes in one second at most.",
+							"Sets how many expired sessions and old events the purge worker deletes in one second at most.",
 							"Zero sets no limit.",
 							&purge_rate,
 							20000, 0, INT_MAX,

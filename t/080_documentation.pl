@@ -94,6 +94,15 @@ is( documented($reference =~ /^#### (narvik_\w+)\(.*, 0 or 1 row$/mg),
 		AND pg_get_function_result(oid) NOT IN ('SETOF record', 'SETOF anyelement')}),
 	'those that return one row at most say so');
 
+my %property = (IMMUTABLE => q{provolatile = 'i'}, STABLE => q{provolatile = 's'}, LEAKPROOF => 'proleakproof', STRICT => 'proisstrict');
+foreach my $name (sort keys %property)
+{
+	my ($functions) = $reference =~ /^\| `$name` \| (.*) \|$/m;
+	is( documented(split /, /, plain($functions // '')),
+		catalog("SELECT proname FROM pg_proc WHERE proname LIKE 'narvik\\_%' AND $property{$name}"),
+		"those that are $name");
+}
+
 # The columns of a relation or composite type, in their order.
 sub columns
 {
