@@ -1,7 +1,7 @@
 # Two operations on one session at the same time, in every interleaving: they
 # answer and leave behind what they do one after the other.  See Interleave.pm.
 #
-# 27 operations, each with each and with itself, on a session that is due, fresh
+# 31 operations, each with each and with itself, on a session that is due, fresh
 # or expired (for some, also one that is not there, or a guest's), and ten on one
 # whose token was replaced, with the old token or the new one; in eight ways: READ
 # COMMITTED and REPEATABLE READ, commit, rollback and prepare.  Ways that differ
