@@ -148,6 +148,7 @@ SET narvik.events_retention = -1;
 \set VERBOSITY default
 
 -- if an event cannot be written, what it tells does not happen
+\set SHOW_CONTEXT never
 CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no room for %', NEW.kind; END $$;
 CREATE TRIGGER refuse BEFORE INSERT ON narvik_events FOR EACH ROW EXECUTE FUNCTION refuse();
 SELECT count(*) FROM narvik_create_session('kim');
@@ -156,6 +157,7 @@ DROP TRIGGER refuse ON narvik_events;
 SELECT id FROM narvik_create_session('kim') \gset
 CREATE TRIGGER refuse BEFORE INSERT ON narvik_events FOR EACH ROW EXECUTE FUNCTION refuse();
 SELECT narvik_invalidate_session(:'id');
+\set SHOW_CONTEXT errors
 SELECT count(*) FROM narvik_sessions WHERE user_id = 'kim';
 DROP TRIGGER refuse ON narvik_events;
 DROP FUNCTION refuse();
