@@ -249,7 +249,7 @@ select_user(const NarvikLink *link, Relation users, Datum key, Datum *row)
 									   format_type_be_qualified(users->rd_rel->reltype),
 									   narvik_users_source(users),
 									   key_condition(link)),
-							  1, &key_type, &key, NULL, false, 1) != SPI_OK_SELECT)
+							  1, &key_type, &key, NULL, true, 1) != SPI_OK_SELECT)
 		elog(ERROR, "could not fetch a user");
 	found = SPI_processed > 0;
 	if (found)
@@ -266,7 +266,8 @@ select_user(const NarvikLink *link, Relation users, Datum key, Datum *row)
 }
 
 /*
- * The row of a user as the caller may see it.  False if there is none.
+ * The row of a user as the caller may see it, by the active snapshot.  False if
+ * there is none.
  *
  * Where row-level security applies to the caller, the caller reads it.
  * Elsewhere, as for a superuser, the owner does.

@@ -19,6 +19,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 
 #include "call.h"
 #include "clock.h"
@@ -48,6 +49,17 @@ token_arg_is_empty(FunctionCallInfo fcinfo, int argno)
 		toast_raw_datum_size(PG_GETARG_DATUM(argno)) == VARHDRSZ;
 }
 
+static NarvikVerdict
+judge_token_arg(FunctionCallInfo fcinfo, int argno, NarvikDataPart data,
+				NarvikSession *session)
+{
+	unsigned char id[NARVIK_ID_BYTES];
+
+	if (narvik_token_arg(fcinfo, argno, id))
+		return narvik_validate(id, NARVIK_ALL_TOKENS, data, session);
+	return token_arg_is_empty(fcinfo, argno) ? NARVIK_IS_NO_TOKEN : NARVIK_IS_UNKNOWN;
+}
+
 /*
  * Validate the token in an argument, and count it.
  */
@@ -55,13 +67,7 @@ static NarvikVerdict
 validate_token_arg(FunctionCallInfo fcinfo, int argno, NarvikDataPart data,
 				   NarvikSession *session)
 {
-	unsigned char id[NARVIK_ID_BYTES];
-	NarvikVerdict verdict = NARVIK_IS_UNKNOWN;
-
-	if (narvik_token_arg(fcinfo, argno, id))
-		verdict = narvik_validate(id, NARVIK_ALL_TOKENS, data, session);
-	else if (token_arg_is_empty(fcinfo, argno))
-		verdict = NARVIK_IS_NO_TOKEN;
+	NarvikVerdict verdict = judge_token_arg(fcinfo, argno, data, session);
 
 	narvik_count_validation(verdict);
 	return verdict;
@@ -87,6 +93,26 @@ narvik_validate_session(PG_FUNCTION_ARGS)
 }
 
 /*
+ * Whether a session that was just found is still there, and the row of its user,
+ * if there is one.  Both are read in one snapshot: the key of a user can change,
+ * and become another user's.
+ */
+static bool
+fetch_user_of(const NarvikLink *link, Relation users, const NarvikSession *session,
+			  bool *found, Datum *row)
+{
+	NarvikSession present;
+	bool		is_there;
+
+	narvik_store_push_newest();
+	is_there = narvik_store_find(session->id, NARVIK_ACTIVE, NARVIK_NO_DATA, &present);
+	*found = is_there && present.user_id != NULL &&
+		narvik_fetch_user(link, users, present.user_id, row);
+	PopActiveSnapshot();
+	return is_there;
+}
+
+/*
  * narvik_validate_user(token text, user_type anyelement) returns setof
  * anyelement
  *
@@ -102,7 +128,8 @@ narvik_validate_user(PG_FUNCTION_ARGS)
 	NarvikLink	link;
 	Relation	users = narvik_open_link(AccessShareLock, &link);
 	NarvikSession session;
-	bool		found;
+	NarvikVerdict verdict;
+	bool		found = false;
 	Datum		row;
 
 	if (users == NULL)
@@ -118,9 +145,12 @@ narvik_validate_user(PG_FUNCTION_ARGS)
 				 errhint("Pass NULL::%s.", format_type_be(users->rd_rel->reltype))));
 	narvik_check_rows_expected(fcinfo, users);
 
-	found = narvik_is_valid(validate_token_arg(fcinfo, 0, NARVIK_NO_DATA, &session)) &&
-		session.user_id != NULL &&
-		narvik_fetch_user(&link, users, session.user_id, &row);
+	/* One that was ended or rotated meanwhile is judged again. */
+	do
+	{
+		verdict = judge_token_arg(fcinfo, 0, NARVIK_NO_DATA, &session);
+	} while (narvik_is_valid(verdict) && !fetch_user_of(&link, users, &session, &found, &row));
+	narvik_count_validation(verdict);
 	table_close(users, NoLock);
 	return found ? narvik_one_row(fcinfo, row) : narvik_no_row(fcinfo);
 }

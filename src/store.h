@@ -61,10 +61,12 @@ extern bool narvik_store_snapshot_is_outdated(void);
 typedef enum
 {
 	NARVIK_STATEMENT,			/* as the statement sees it */
+	NARVIK_ACTIVE,				/* by the active snapshot, whatever it is */
 	NARVIK_NEWEST,				/* as committed now, if isolation permits */
 	NARVIK_LATEST				/* as committed now */
 } NarvikView;
 
+extern void narvik_store_push_newest(void);
 extern bool narvik_store_find(const unsigned char *id, NarvikView view,
 							  NarvikDataPart data, NarvikSession *session);
 extern bool narvik_store_has_live(const unsigned char *id, TimestampTz now);

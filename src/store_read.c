@@ -58,6 +58,8 @@ narvik_store_snapshot_is_outdated(void)
 static Snapshot
 choose_snapshot(NarvikView view)
 {
+	if (view == NARVIK_ACTIVE)
+		return GetActiveSnapshot();
 	if (narvik_store_snapshot_is_outdated())
 		return GetLatestSnapshot();
 	if (view == NARVIK_STATEMENT || IsInParallelMode())
@@ -65,6 +67,13 @@ choose_snapshot(NarvikView view)
 	if (view == NARVIK_NEWEST && IsolationUsesXactSnapshot())
 		return GetTransactionSnapshot();
 	return GetLatestSnapshot();
+}
+
+/* For looking a session up NARVIK_ACTIVE, and more in the same snapshot; to be popped. */
+void
+narvik_store_push_newest(void)
+{
+	PushActiveSnapshot(choose_snapshot(NARVIK_NEWEST));
 }
 
 /*
