@@ -374,6 +374,8 @@ narvik_unlink_users(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("sessions are not linked to a table of users")));
+	/* The partitions, too: as when a user is deleted, sessions come last. */
+	(void) find_all_inheritors(link.users, AccessExclusiveLock, NULL);
 	sessions = narvik_relation_open(ShareRowExclusiveLock);
 	for (int i = 0; i < (int) lengthof(triggers); i++)
 		narvik_run_ddl(psprintf("DROP TRIGGER IF EXISTS %s ON %s", triggers[i],
