@@ -38,14 +38,31 @@ SELECT t, pg_temp.without(format('DROP TRIGGER narvik_users_%s ON regress_users'
 FROM unnest('{changed,rekeyed,truncated}'::text[]) t;
 SELECT pg_temp.without('DROP TRIGGER narvik_users_rekeyed ON regress_users; DROP TRIGGER narvik_users_truncated ON regress_users');
 :triggers
--- One that fires always is as good; names do not matter.
-ALTER TABLE regress_users ENABLE ALWAYS TRIGGER narvik_users_changed;
+-- One that fires always is as good, and stays so; names do not matter.
+ALTER TABLE regress_users ENABLE ALWAYS TRIGGER narvik_users_changed, ENABLE ALWAYS TRIGGER narvik_users_truncated;
 :linked
+SELECT narvik_link_users('regress_users');
+:triggers
+SELECT pg_temp.without('DROP TRIGGER narvik_users_truncated ON regress_users');
+:triggers
 ALTER TABLE regress_users RENAME TO "Regress Users";
 ALTER TABLE "Regress Users" RENAME id TO "Id";
 :linked
 ALTER TABLE "Regress Users" RENAME TO regress_users;
 ALTER TABLE regress_users RENAME "Id" TO id;
+
+-- Nor do those of triggers: none is made beside one that was renamed.
+ALTER TRIGGER narvik_users_changed ON regress_users RENAME TO "Odd ""Name""";
+ALTER TRIGGER narvik_users_truncated ON regress_users RENAME TO zz;
+SELECT narvik_link_users('regress_users');
+:triggers
+BEGIN;
+SELECT narvik_unlink_users();
+:triggers
+:linked
+ROLLBACK;
+ALTER TRIGGER "Odd ""Name""" ON regress_users RENAME TO narvik_users_changed;
+ALTER TRIGGER zz ON regress_users RENAME TO narvik_users_truncated;
 
 -- It does what it should again.
 DROP TRIGGER narvik_users_truncated ON regress_users;
@@ -99,6 +116,13 @@ INSERT INTO regress_parts VALUES (1);
 SELECT user_id FROM narvik_create_session('1');
 DELETE FROM regress_part_1_1;
 SELECT user_id FROM narvik_sessions;
+ALTER TABLE regress_parts ENABLE ALWAYS TRIGGER narvik_users_changed;
+ALTER TABLE regress_part_1 ENABLE ALWAYS TRIGGER narvik_users_rekeyed;
+ALTER TABLE regress_part_2 DISABLE TRIGGER narvik_users_rekeyed;
+SELECT narvik_link_users('regress_parts');
+:linked
+SELECT tgrelid::regclass, string_agg(tgname || tgenabled::text, ' ' ORDER BY tgname) FROM pg_trigger
+WHERE tgrelid::regclass::text ~ 'regress_part' GROUP BY 1 ORDER BY 1;
 
 -- Monitoring may ask, an application may not.
 CREATE ROLE regress_narvik_monitor IN ROLE pg_monitor;

@@ -19,7 +19,9 @@
 #include "catalog/pg_index.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_proc.h"
+#include "catalog/pg_trigger.h"
 #include "catalog/pg_type_d.h"
+#include "commands/trigger.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
@@ -44,6 +46,11 @@
 #define CHANGED_TRIGGER		"narvik_users_changed"
 #define REKEYED_TRIGGER		"narvik_users_rekeyed"
 #define TRUNCATED_TRIGGER	"narvik_users_truncated"
+
+/* Their tgtype, by which they are known under other names. */
+#define CHANGED_TYPE	(TRIGGER_TYPE_ROW | TRIGGER_TYPE_DELETE | TRIGGER_TYPE_UPDATE)
+#define REKEYED_TYPE	(TRIGGER_TYPE_ROW | TRIGGER_TYPE_UPDATE)
+#define TRUNCATED_TYPE	TRIGGER_TYPE_TRUNCATE
 
 PG_FUNCTION_INFO_V1(narvik_link_users);
 PG_FUNCTION_INFO_V1(narvik_unlink_users);
@@ -207,6 +214,90 @@ count_orphans(Relation users, const char *column)
 
 /* ---- making and undoing ------------------------------------------------- */
 
+/* Of a table's triggers the next that calls our function, whatever its name; NULL at the end. */
+static const Trigger *
+next_trigger(Relation rel, Oid function, int *i)
+{
+	const TriggerDesc *triggers = rel->trigdesc;
+
+	while (triggers != NULL && *i < triggers->numtriggers)
+	{
+		const Trigger *trigger = &triggers->triggers[(*i)++];
+
+		if (trigger->tgfoid == function)
+			return trigger;
+	}
+	return NULL;
+}
+
+/* The present name of the trigger that does this, or a name for it. */
+static const char *
+trigger_name(Relation users, Oid function, int16 type, const char *if_none)
+{
+	const Trigger *trigger;
+	int			i = 0;
+
+	while ((trigger = next_trigger(users, function, &i)) != NULL)
+	{
+		if (trigger->tgtype == type && !trigger->tgisclone)
+			return quote_identifier(pstrdup(trigger->tgname));
+	}
+	return if_none;
+}
+
+static bool
+fires_always(Relation rel, Oid function, int16 type)
+{
+	const Trigger *trigger;
+	int			i = 0;
+
+	while ((trigger = next_trigger(rel, function, &i)) != NULL)
+	{
+		if (trigger->tgtype == type && trigger->tgenabled == TRIGGER_FIRES_ALWAYS)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * What makes triggers fire always that do so now: to create them anew ends that.
+ * ONLY, since to go to the partitions evaluates the partition key.
+ */
+static List *
+always_statements(Relation users, List *partitions)
+{
+	Oid			function = narvik_find_function(NARVIK_LINK_FUNCTION);
+	List	   *statements = NIL;
+	ListCell   *cell;
+
+	foreach(cell, partitions)
+	{
+		Relation	rel = lfirst(cell);
+		const Trigger *trigger;
+		int			i = 0;
+
+		while ((trigger = next_trigger(rel, function, &i)) != NULL)
+		{
+			if (fires_always(users, function, trigger->tgtype) ||
+				fires_always(rel, function, trigger->tgtype))
+				statements = lappend(statements,
+									 psprintf("ALTER TABLE ONLY %s ENABLE ALWAYS TRIGGER %s",
+											  narvik_qualified_name(rel),
+											  quote_identifier(trigger->tgname)));
+		}
+	}
+	return statements;
+}
+
+static void
+run_all(List *statements)
+{
+	ListCell   *cell;
+
+	foreach(cell, statements)
+		narvik_run_ddl(lfirst(cell));
+}
+
 static void
 create_triggers(Relation users, const char *column)
 {
@@ -214,22 +305,47 @@ create_triggers(Relation users, const char *column)
 	char	   *function_name = quote_qualified_identifier(get_namespace_name(get_func_namespace(function)),
 														   NARVIK_LINK_FUNCTION);
 	const char *table_name = narvik_qualified_name(users);
+	List	   *statements;
 
 	column = quote_identifier(column);
-	narvik_run_ddl(psprintf("CREATE OR REPLACE TRIGGER " CHANGED_TRIGGER
-							" AFTER DELETE OR UPDATE OF %s ON %s"
-							" FOR EACH ROW EXECUTE FUNCTION %s()",
-							column, table_name, function_name));
-	narvik_run_ddl(psprintf("CREATE OR REPLACE TRIGGER " REKEYED_TRIGGER
-							" AFTER UPDATE ON %s FOR EACH ROW"
-							" WHEN (pg_catalog.format('%%s', OLD.%s) COLLATE pg_catalog.\"C\""
-							" OPERATOR(pg_catalog.<>) pg_catalog.format('%%s', NEW.%s))"
-							" EXECUTE FUNCTION %s()",
-							table_name, column, column, function_name));
-	narvik_run_ddl(psprintf("CREATE OR REPLACE TRIGGER " TRUNCATED_TRIGGER
-							" AFTER TRUNCATE ON %s"
-							" FOR EACH STATEMENT EXECUTE FUNCTION %s()",
-							table_name, function_name));
+	/* All before the first is run: that changes what is known of the table. */
+	statements = list_make3(psprintf("CREATE OR REPLACE TRIGGER %s"
+									 " AFTER DELETE OR UPDATE OF %s ON %s"
+									 " FOR EACH ROW EXECUTE FUNCTION %s()",
+									 trigger_name(users, function, CHANGED_TYPE, CHANGED_TRIGGER),
+									 column, table_name, function_name),
+							psprintf("CREATE OR REPLACE TRIGGER %s"
+									 " AFTER UPDATE ON %s FOR EACH ROW"
+									 " WHEN (pg_catalog.format('%%s', OLD.%s) COLLATE pg_catalog.\"C\""
+									 " OPERATOR(pg_catalog.<>) pg_catalog.format('%%s', NEW.%s))"
+									 " EXECUTE FUNCTION %s()",
+									 trigger_name(users, function, REKEYED_TYPE, REKEYED_TRIGGER),
+									 table_name, column, column, function_name),
+							psprintf("CREATE OR REPLACE TRIGGER %s"
+									 " AFTER TRUNCATE ON %s"
+									 " FOR EACH STATEMENT EXECUTE FUNCTION %s()",
+									 trigger_name(users, function, TRUNCATED_TYPE, TRUNCATED_TRIGGER),
+									 table_name, function_name));
+	run_all(statements);
+}
+
+static void
+drop_triggers(Relation users)
+{
+	Oid			function = narvik_find_function(NARVIK_LINK_FUNCTION);
+	List	   *statements = NIL;
+	const Trigger *trigger;
+	int			i = 0;
+
+	while ((trigger = next_trigger(users, function, &i)) != NULL)
+	{
+		if (!trigger->tgisclone)
+			statements = lappend(statements,
+								 psprintf("DROP TRIGGER %s ON %s",
+										  quote_identifier(trigger->tgname),
+										  narvik_qualified_name(users)));
+	}
+	run_all(statements);
 }
 
 /*
@@ -318,6 +434,7 @@ narvik_link_users(PG_FUNCTION_ARGS)
 {
 	Relation	users;
 	List	   *partitions;
+	List	   *always;
 	Relation	sessions;
 	char	   *column;
 	int64		orphans;
@@ -345,11 +462,14 @@ narvik_link_users(PG_FUNCTION_ARGS)
 							   (unsigned long) orphans,
 							   (long long) orphans, RelationGetRelationName(users)),
 				 errhint("Delete them with narvik_delete_sessions_for_user().")));
+	always = always_statements(users, partitions);
 	create_triggers(users, column);
 
 	close_partitions(partitions);
 	table_close(sessions, NoLock);
 	table_close(users, NoLock);
+	/* ALTER TABLE wants the table to be closed. */
+	run_all(always);
 	PG_RETURN_VOID();
 }
 
@@ -365,7 +485,6 @@ narvik_unlink_users(PG_FUNCTION_ARGS)
 	NarvikLink	link;
 	Relation	users;
 	Relation	sessions;
-	const char *triggers[] = {CHANGED_TRIGGER, REKEYED_TRIGGER, TRUNCATED_TRIGGER};
 
 	PreventCommandIfReadOnly("narvik_unlink_users()");
 
@@ -377,9 +496,7 @@ narvik_unlink_users(PG_FUNCTION_ARGS)
 	/* The partitions, too: as when a user is deleted, sessions come last. */
 	(void) find_all_inheritors(link.users, AccessExclusiveLock, NULL);
 	sessions = narvik_relation_open(ShareRowExclusiveLock);
-	for (int i = 0; i < (int) lengthof(triggers); i++)
-		narvik_run_ddl(psprintf("DROP TRIGGER IF EXISTS %s ON %s", triggers[i],
-								narvik_qualified_name(users)));
+	drop_triggers(users);
 
 	table_close(sessions, NoLock);
 	table_close(users, NoLock);
