@@ -193,12 +193,13 @@ count_orphans(Relation users, const char *column)
 		elog(ERROR, "SPI_connect failed");
 	name_rows("narvik_counts", desc, counts);
 	PushActiveSnapshot(GetLatestSnapshot());
-	if (SPI_execute(psprintf("SELECT pg_catalog.sum(c.n)::pg_catalog.int8"
-							 " FROM narvik_counts AS c (user_id, n)"
-							 " WHERE NOT EXISTS (SELECT FROM %s AS u"
-							 " WHERE pg_catalog.format('%%s', u.%s) COLLATE pg_catalog.\"C\""
-							 " OPERATOR(pg_catalog.=) c.user_id)",
-							 narvik_users_source(users), quote_identifier(column)),
+	if (SPI_execute(narvik_sql_of(users,
+								  psprintf("SELECT pg_catalog.sum(c.n)::pg_catalog.int8"
+										   " FROM narvik_counts AS c (user_id, n)"
+										   " WHERE NOT EXISTS (SELECT FROM %s AS u"
+										   " WHERE pg_catalog.format('%%s', u.%s) COLLATE pg_catalog.\"C\""
+										   " OPERATOR(pg_catalog.=) c.user_id)",
+										   narvik_users_source(users), quote_identifier(column))),
 					true, 0) != SPI_OK_SELECT ||
 		SPI_gettypeid(SPI_tuptable->tupdesc, 1) != INT8OID)
 		elog(ERROR, "could not count sessions of unknown users");

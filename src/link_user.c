@@ -109,18 +109,21 @@ plan_to_lock_user(const NarvikLink *link, Relation users)
 	static char *known_text = NULL;
 	static Oid	known_type = InvalidOid;
 	Oid			key_type = getBaseType(link->key_type);
-	char	   *text = psprintf("SELECT u.%s FROM %s AS u WHERE %s FOR KEY SHARE OF u",
-								quote_identifier(get_attname(link->users, link->key, false)),
-								narvik_users_source(users), key_condition(link));
+	char	   *text = narvik_sql_of(users,
+									 psprintf("SELECT u.%s FROM %s AS u WHERE %s FOR KEY SHARE OF u",
+											  quote_identifier(get_attname(link->users, link->key, false)),
+											  narvik_users_source(users), key_condition(link)));
+	SPIPlanPtr	made;
 
 	if (plan != NULL && known_type == key_type && strcmp(known_text, text) == 0)
 		return plan;
 	plan = NULL;
+	made = SPI_prepare(text, 1, &key_type);
+	if (made == NULL || SPI_keepplan(made) != 0)
+		elog(ERROR, "could not prepare the look-up of a user");
 	known_type = key_type;
 	known_text = MemoryContextStrdup(TopMemoryContext, text);
-	plan = SPI_prepare(text, 1, &key_type);
-	if (plan == NULL || SPI_keepplan(plan) != 0)
-		elog(ERROR, "could not prepare the look-up of a user");
+	plan = made;
 	return plan;
 }
 
@@ -245,10 +248,11 @@ select_user(const NarvikLink *link, Relation users, Datum key, Datum *row)
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
 	/* In parentheses, or it would be the columns. */
-	if (SPI_execute_with_args(psprintf("SELECT (u.*)::%s FROM %s AS u WHERE %s",
-									   format_type_be_qualified(users->rd_rel->reltype),
-									   narvik_users_source(users),
-									   key_condition(link)),
+	if (SPI_execute_with_args(narvik_sql_of(users,
+											psprintf("SELECT (u.*)::%s FROM %s AS u WHERE %s",
+													 format_type_be_qualified(users->rd_rel->reltype),
+													 narvik_users_source(users),
+													 key_condition(link))),
 							  1, &key_type, &key, NULL, true, 1) != SPI_OK_SELECT)
 		elog(ERROR, "could not fetch a user");
 	found = SPI_processed > 0;
