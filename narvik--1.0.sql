@@ -424,7 +424,8 @@ COMMENT ON FUNCTION narvik_users_changed() IS
 
 /*
  * The link is the row trigger that watches one column (link.c).  25, 17 and 32
- * are the bits in tgtype of the three triggers that narvik_link_users() makes.
+ * are the bits in tgtype of the three triggers that narvik_link_users() makes, and
+ * what else it requires can be gone since.
  * Operands have the very types of PostgreSQL's operators, so that none that
  * somebody made in the schema that narvik comes to fits better.
  */
@@ -435,20 +436,29 @@ BEGIN ATOMIC
 	SELECT DISTINCT link.tgrelid::pg_catalog.regclass, a.attname,
 		   (SELECT pg_catalog.count(DISTINCT t.tgtype) = 3
 				   AND pg_catalog.bool_and(t.tgenabled = 'O' OR t.tgenabled = 'A')
+				   AND pg_catalog.bool_and(c.relpersistence = 'p')
 			FROM pg_catalog.pg_trigger AS t
+			JOIN pg_catalog.pg_class AS c ON c.oid = t.tgrelid
 			WHERE t.tgfoid = link.tgfoid
 				  AND (t.tgtype = '25' OR t.tgtype = '17' OR t.tgtype = '32')
 				  AND (t.tgrelid = link.tgrelid
 					   OR EXISTS (SELECT
 								  FROM pg_catalog.pg_partition_tree(link.tgrelid::pg_catalog.regclass) AS p
 								  WHERE p.relid::pg_catalog.oid = t.tgrelid)))
+		   AND EXISTS (SELECT
+					   FROM pg_catalog.pg_index AS i
+					   LEFT JOIN pg_catalog.pg_collation AS c ON c.oid = a.attcollation
+					   WHERE i.indrelid = link.tgrelid AND i.indkey[0] = a.attnum
+							 AND i.indisunique AND i.indimmediate AND i.indisvalid
+							 AND i.indnkeyatts = '1' AND i.indpred IS NULL
+							 AND (i.indcollation[0] = a.attcollation OR c.collisdeterministic))
 	FROM pg_catalog.pg_trigger AS link
 	JOIN pg_catalog.pg_attribute AS a ON a.attrelid = link.tgrelid AND a.attnum = link.tgattr[0]
 	WHERE link.tgfoid = 'narvik_users_changed()'::pg_catalog.regprocedure::pg_catalog.oid
 		  AND link.tgtype = '25' AND link.tgattr[1] IS NULL AND link.tgparentid = '0';
 END;
 COMMENT ON FUNCTION narvik_linked_users() IS
-'the linked table of users and its column; whole: all triggers are there and enabled; no row: no link';
+'the linked table of users and its column; whole: nothing that it needs is missing; no row: no link';
 
 CREATE FUNCTION narvik_validate_user(token text, user_type anyelement)
 RETURNS SETOF anyelement

@@ -101,6 +101,23 @@ FROM unnest('{bytea,float4,float8,regress_float,date,timestamp,timestamptz,inter
 DROP DOMAIN regress_float;
 DROP TYPE regress_range;
 
+-- Unique is what is so by the equality that users are found by: that of the column's
+-- collation and of its type.
+CREATE FUNCTION pg_temp.link_unique(type text, index text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE format('CREATE TABLE public.regress_keys (id %s)', type);
+    EXECUTE format('CREATE UNIQUE INDEX ON public.regress_keys (%s)', index);
+    PERFORM narvik_link_users('regress_keys');
+    RAISE 'linked, %', (SELECT CASE WHEN whole THEN 'whole' ELSE 'not whole' END FROM narvik_linked_users());
+EXCEPTION WHEN invalid_foreign_key OR raise_exception THEN
+    RETURN SQLERRM;
+END $$;
+SELECT type, index, pg_temp.link_unique(type, index) FROM (VALUES
+    ('text', 'id'), ('text', 'id COLLATE "C"'), ('text', 'id COLLATE regress_nocase'), ('text', 'id bpchar_ops'), ('text', 'id text_pattern_ops'),
+    ('text COLLATE regress_nocase', 'id'), ('text COLLATE regress_nocase', 'id COLLATE "C"'),
+    ('varchar', 'id'), ('char(3)', 'id'), ('cidr', 'id'), ('regress_color', 'id'), ('regress_user_id', 'id'), ('int', 'id'),
+    ('int', 'id) WHERE (id > 0'), ('int', '(id + 0)'), ('int', 'id, (id + 0)'), ('int', 'id) INCLUDE (id')) AS t (type, index);
+
 -- A key that no session can have is not followed.
 CREATE TABLE regress_keys (id text PRIMARY KEY);
 INSERT INTO regress_keys VALUES ('a'), ('b');

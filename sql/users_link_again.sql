@@ -64,6 +64,44 @@ ROLLBACK;
 ALTER TRIGGER "Odd ""Name""" ON regress_users RENAME TO narvik_users_changed;
 ALTER TRIGGER zz ON regress_users RENAME TO narvik_users_truncated;
 
+-- What linking requires of the table is missed, too. Where the key is not unique, no
+-- user can be held, so none gets a session, and no row is the one of a user.
+CREATE FUNCTION pg_temp.attempt(what text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE what;
+    RETURN 'done';
+EXCEPTION WHEN OTHERS THEN
+    RETURN SQLERRM;
+END $$;
+BEGIN;
+SELECT narvik_save_session(narvik_session_id('token-1'), '1', '2100-01-01');
+ALTER TABLE regress_users DROP CONSTRAINT regress_users_pkey;
+:linked
+SELECT pg_temp.attempt('SELECT narvik_create_session(''1'')');
+SELECT pg_temp.attempt('SELECT narvik_put_session(narvik_session_id(''x''), ''1'', ''2100-01-01'', ''{}'')');
+SELECT user_id FROM narvik_create_guest_session();
+SELECT u.id FROM narvik_validate_user('token-1', NULL::regress_users) u;
+INSERT INTO regress_users VALUES (1);
+SELECT u.id FROM narvik_validate_user('token-1', NULL::regress_users) u;
+SELECT pg_temp.attempt('SELECT narvik_link_users(''regress_users'')');
+DELETE FROM regress_users WHERE id = 1;
+SELECT count(*) FROM narvik_validate_session('token-1');
+ALTER TABLE regress_users ADD UNIQUE (id) DEFERRABLE;
+:linked
+CREATE UNIQUE INDEX ON regress_users (id) WHERE id > 0;
+CREATE UNIQUE INDEX ON regress_users (id, other);
+:linked
+ALTER TABLE regress_users ADD UNIQUE (id);
+:linked
+SELECT pg_temp.attempt('SELECT narvik_create_session(''2'')');
+ROLLBACK;
+BEGIN;
+ALTER TABLE regress_users SET UNLOGGED;
+:linked
+SELECT pg_temp.attempt('SELECT narvik_link_users(''regress_users'')');
+ROLLBACK;
+:linked
+
 -- It does what it should again.
 DROP TRIGGER narvik_users_truncated ON regress_users;
 DROP TRIGGER narvik_users_rekeyed ON regress_users;
@@ -123,6 +161,13 @@ SELECT narvik_link_users('regress_parts');
 :linked
 SELECT tgrelid::regclass, string_agg(tgname || tgenabled::text, ' ' ORDER BY tgname) FROM pg_trigger
 WHERE tgrelid::regclass::text ~ 'regress_part' GROUP BY 1 ORDER BY 1;
+-- A partition that a crash empties is refused, or missed.
+BEGIN;
+CREATE UNLOGGED TABLE regress_part_3 PARTITION OF regress_parts FOR VALUES IN (3);
+:linked
+SELECT pg_temp.attempt('SELECT narvik_link_users(''regress_parts'')');
+ROLLBACK;
+:linked
 
 -- Monitoring may ask, an application may not.
 CREATE ROLE regress_narvik_monitor IN ROLE pg_monitor;

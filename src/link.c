@@ -15,11 +15,14 @@
 #include "compat.h"
 
 #include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/stratnum.h"
 #include "access/table.h"
 #include "catalog/dependency.h"
 #include "catalog/indexing.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_depend.h"
+#include "catalog/pg_index.h"
 #include "catalog/pg_proc_d.h"
 #include "catalog/pg_trigger.h"
 #include "storage/sinval.h"
@@ -28,6 +31,7 @@
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/typcache.h"
 
 #include "link.h"
 #include "relation.h"
@@ -155,6 +159,57 @@ narvik_open_link(LOCKMODE lockmode, NarvikLink *link)
 		*link = found;
 	}
 	return NULL;
+}
+
+/*
+ * Whether a column alone is unique, at every moment, and by the equality that
+ * look-ups of users use.  If the column's collation is deterministic, what is
+ * different under the index's is different.  That an index has a predicate is read
+ * from the catalog: RelationGetIndexPredicate() would evaluate what is immutable in
+ * it.
+ */
+static bool
+is_unique(Relation rel, AttrNumber column)
+{
+	Form_pg_attribute attribute = TupleDescAttr(RelationGetDescr(rel), column - 1);
+	Oid			equality = lookup_type_cache(attribute->atttypid, TYPECACHE_EQ_OPR)->eq_opr;
+	List	   *indexes = RelationGetIndexList(rel);
+	ListCell   *cell;
+	bool		found = false;
+
+	foreach(cell, indexes)
+	{
+		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
+		Form_pg_index form = index->rd_index;
+
+		found = form->indisunique && form->indimmediate && form->indisvalid &&
+			form->indnkeyatts == 1 && form->indkey.values[0] == column &&
+			heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL) &&
+			get_op_opfamily_strategy(equality, index->rd_opfamily[0]) == BTEqualStrategyNumber &&
+			(index->rd_indcollation[0] == attribute->attcollation ||
+			 get_collation_isdeterministic(attribute->attcollation));
+		index_close(index, AccessShareLock);
+		if (found)
+			break;
+	}
+	list_free(indexes);
+	return found;
+}
+
+/*
+ * The update of a key that is not unique does not wait for those who hold the user,
+ * so this is asked whenever one is to be held.
+ */
+void
+narvik_check_key_is_unique(Relation users, AttrNumber key)
+{
+	if (!is_unique(users, key))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_FOREIGN_KEY),
+				 errmsg("column \"%s\" of table \"%s\" is not unique",
+						get_attname(RelationGetRelid(users), key, false),
+						RelationGetRelationName(users)),
+				 errhint("Make it the primary key, or give it a unique constraint.")));
 }
 
 text *

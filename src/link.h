@@ -23,6 +23,7 @@ typedef struct NarvikLink
 extern void narvik_link_init(void);
 extern NarvikLink narvik_find_link(void);
 extern Relation narvik_open_link(LOCKMODE lockmode, NarvikLink *link);
+extern void narvik_check_key_is_unique(Relation users, AttrNumber key);
 extern text *narvik_print_key(const NarvikLink *link, Datum key);
 extern char *narvik_users_source(Relation users);
 

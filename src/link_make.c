@@ -12,11 +12,9 @@
 #include "postgres.h"
 #include "compat.h"
 
-#include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/table.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_index.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
@@ -58,32 +56,6 @@ PG_FUNCTION_INFO_V1(narvik_unlink_users);
 /* ---- what can be linked -------------------------------------------------- */
 
 /*
- * Whether the column alone is unique, and at every moment.  That an index has a
- * predicate is read from the catalog: RelationGetIndexPredicate() would
- * evaluate what is immutable in it.
- */
-static bool
-is_unique(Relation rel, AttrNumber column)
-{
-	List	   *indexes = RelationGetIndexList(rel);
-	ListCell   *cell;
-	bool		found = false;
-
-	foreach(cell, indexes)
-	{
-		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
-		Form_pg_index form = index->rd_index;
-
-		found |= form->indisunique && form->indimmediate && form->indisvalid &&
-			form->indnkeyatts == 1 && form->indkey.values[0] == column &&
-			heap_attisnull(index->rd_indextuple, Anum_pg_index_indpred, NULL);
-		index_close(index, AccessShareLock);
-	}
-	list_free(indexes);
-	return found;
-}
-
-/*
  * Whether a type prints the same whatever the connection's settings; else a
  * user would not be found under another DateStyle.  PostgreSQL calls some
  * output functions immutable that are not, and those of enums stable because
@@ -112,12 +84,7 @@ check_key_column(Relation users, const char *column)
 				(errcode(ERRCODE_UNDEFINED_COLUMN),
 				 errmsg("column \"%s\" of relation \"%s\" does not exist",
 						column, RelationGetRelationName(users))));
-	if (!is_unique(users, attnum))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_FOREIGN_KEY),
-				 errmsg("column \"%s\" of table \"%s\" is not unique",
-						column, RelationGetRelationName(users)),
-				 errhint("Make it the primary key, or give it a unique constraint.")));
+	narvik_check_key_is_unique(users, attnum);
 	type = get_atttype(RelationGetRelid(users), attnum);
 	if (!prints_the_same(type))
 		ereport(ERROR,
@@ -350,6 +317,19 @@ drop_triggers(Relation users)
 }
 
 /*
+ * As for foreign keys: others cannot read a temporary table, and a crash empties
+ * an unlogged one without a trigger.
+ */
+static void
+check_is_permanent(Relation rel)
+{
+	if (rel->rd_rel->relpersistence != RELPERSISTENCE_PERMANENT)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
+				 errmsg("table \"%s\" is not permanent", RelationGetRelationName(rel))));
+}
+
+/*
  * The table to link, locked.
  */
 static Relation
@@ -367,15 +347,7 @@ open_users(Oid relid)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("\"%s\" is not a table", RelationGetRelationName(users))));
-
-	/*
-	 * As for foreign keys: others cannot read a temporary table, and a crash
-	 * empties an unlogged one without a trigger.
-	 */
-	if (users->rd_rel->relpersistence != RELPERSISTENCE_PERMANENT)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
-				 errmsg("table \"%s\" is not permanent", RelationGetRelationName(users))));
+	check_is_permanent(users);
 	return users;
 }
 
@@ -399,6 +371,9 @@ open_partitions(Relation users)
 		NarvikCaller caller;
 
 		partitions = lappend(partitions, partition);
+		/* What merely inherits has no users. */
+		if (partition->rd_rel->relispartition)
+			check_is_permanent(partition);
 		narvik_become_owner(partition, &caller);
 		(void) RelationGetPartitionKey(partition);
 		narvik_become_caller(&caller);

@@ -72,11 +72,18 @@ parse_key(const NarvikLink *link, const text *user_id, Datum *key)
 		*key = input.key;
 		return true;
 	}
+
 	/* What is wrong with the text, and not with the server. */
 	if (ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_DATA_EXCEPTION &&
 		ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION)
 		ReThrowError(error);
 	return false;
+}
+
+static const char *
+key_name(const NarvikLink *link)
+{
+	return quote_identifier(get_attname(link->users, link->key, false));
 }
 
 /* "u.id = $1", safe under any search_path. */
@@ -87,9 +94,7 @@ key_condition(const NarvikLink *link)
 	StringInfoData condition;
 
 	initStringInfo(&condition);
-	generate_operator_clause(&condition,
-							 psprintf("u.%s",
-									  quote_identifier(get_attname(link->users, link->key, false))),
+	generate_operator_clause(&condition, psprintf("u.%s", key_name(link)),
 							 link->key_type, type->eq_opr, "$1",
 							 getBaseType(link->key_type));
 	return condition.data;
@@ -111,8 +116,8 @@ plan_to_lock_user(const NarvikLink *link, Relation users)
 	Oid			key_type = getBaseType(link->key_type);
 	char	   *text = narvik_sql_of(users,
 									 psprintf("SELECT u.%s FROM %s AS u WHERE %s FOR KEY SHARE OF u",
-											  quote_identifier(get_attname(link->users, link->key, false)),
-											  narvik_users_source(users), key_condition(link)));
+											  key_name(link), narvik_users_source(users),
+											  key_condition(link)));
 	SPIPlanPtr	made;
 
 	if (plan != NULL && known_type == key_type && strcmp(known_text, text) == 0)
@@ -127,28 +132,36 @@ plan_to_lock_user(const NarvikLink *link, Relation users)
 	return plan;
 }
 
-/* The only column of the only row of a result, which must be of this type. */
+/* A column of the first row of a result, which must be of this type. */
 static Datum
-single_value(Oid type)
+found_value(int column, Oid type)
 {
 	bool		isnull;
 	Datum		value;
 
-	if (SPI_gettypeid(SPI_tuptable->tupdesc, 1) != type)
+	if (SPI_gettypeid(SPI_tuptable->tupdesc, column) != type)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
 				 errmsg_internal("result of the look-up of a user has another type")));
-	value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+	value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, column, &isnull);
 	if (isnull)
 		elog(ERROR, "result of the look-up of a user is null");
 	return value;
 }
 
 /*
- * Whether there is a user with this key that prints as the user id: a user
- * with the id 7 is not found as '007', or their sessions would not be found
- * when they are deleted.
+ * Whether the key in a column, of one row, prints as the user id: a user with the
+ * id 7 is not found as '007', or their sessions would not be found when they are
+ * deleted.
  */
+static bool
+found_user(const NarvikLink *link, int column, const text *user_id)
+{
+	return SPI_processed == 1 &&
+		narvik_is_same_user_id(narvik_print_key(link, found_value(column, link->key_type)), user_id);
+}
+
+/* Whether there is a user with this id. */
 static bool
 lock_user(const NarvikLink *link, Relation users, const text *user_id)
 {
@@ -164,8 +177,7 @@ lock_user(const NarvikLink *link, Relation users, const text *user_id)
 			elog(ERROR, "SPI_connect failed");
 		if (SPI_execute_plan(plan_to_lock_user(link, users), &key, NULL, false, 1) != SPI_OK_SELECT)
 			elog(ERROR, "could not look up a user");
-		found = SPI_processed > 0 &&
-			narvik_is_same_user_id(narvik_print_key(link, single_value(link->key_type)), user_id);
+		found = found_user(link, 1, user_id);
 		if (SPI_finish() != SPI_OK_FINISH)
 			elog(ERROR, "SPI_finish failed");
 	}
@@ -194,16 +206,23 @@ settle_link(NarvikLink *link)
 	}
 }
 
-/* Whether there is such a user, locked now, or no link. */
+/*
+ * Whether there is such a user, locked now, or no link.  An error if the key is not
+ * unique any more.
+ */
 bool
 narvik_user_exists(const text *user_id)
 {
 	NarvikLink	link;
 	Relation	users = settle_link(&link);
-	bool		found = users == NULL || lock_user(&link, users, user_id);
+	bool		found = true;
 
 	if (users != NULL)
+	{
+		narvik_check_key_is_unique(users, link.key);
+		found = lock_user(&link, users, user_id);
 		table_close(users, NoLock);
+	}
 	return found;
 }
 
@@ -238,8 +257,9 @@ check_caller_may_read(Relation users)
 		aclcheck_error(allowed, OBJECT_TABLE, RelationGetRelationName(users));
 }
 
+/* Of several with one key, which its loss of uniqueness permits, it is none. */
 static bool
-select_user(const NarvikLink *link, Relation users, Datum key, Datum *row)
+select_user(const NarvikLink *link, Relation users, const text *user_id, Datum key, Datum *row)
 {
 	MemoryContext context = CurrentMemoryContext;
 	Oid			key_type = getBaseType(link->key_type);
@@ -249,16 +269,16 @@ select_user(const NarvikLink *link, Relation users, Datum key, Datum *row)
 		elog(ERROR, "SPI_connect failed");
 	/* In parentheses, or it would be the columns. */
 	if (SPI_execute_with_args(narvik_sql_of(users,
-											psprintf("SELECT (u.*)::%s FROM %s AS u WHERE %s",
+											psprintf("SELECT (u.*)::%s, u.%s FROM %s AS u WHERE %s",
 													 format_type_be_qualified(users->rd_rel->reltype),
-													 narvik_users_source(users),
+													 key_name(link), narvik_users_source(users),
 													 key_condition(link))),
-							  1, &key_type, &key, NULL, true, 1) != SPI_OK_SELECT)
+							  1, &key_type, &key, NULL, true, 2) != SPI_OK_SELECT)
 		elog(ERROR, "could not fetch a user");
-	found = SPI_processed > 0;
+	found = found_user(link, 2, user_id);
 	if (found)
 	{
-		Datum		value = single_value(users->rd_rel->reltype);
+		Datum		value = found_value(1, users->rd_rel->reltype);
 		MemoryContext spi_context = MemoryContextSwitchTo(context);
 
 		*row = PointerGetDatum(PG_DETOAST_DATUM_COPY(value));
@@ -290,7 +310,7 @@ narvik_fetch_user(const NarvikLink *link, Relation users, const text *user_id,
 	found = parse_key(link, user_id, &key);
 	if (as_caller)
 		narvik_become_caller(&caller);
-	found = found && select_user(link, users, key, row);
+	found = found && select_user(link, users, user_id, key, row);
 	if (!as_caller)
 		narvik_become_caller(&caller);
 	return found;

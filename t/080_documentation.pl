@@ -265,12 +265,17 @@ my %provoked_by = (
 	  [q{BEGIN READ ONLY; SELECT narvik_create_session('alice')}],
 	'a session for a user who is not in the linked table' => ["$linked SELECT narvik_create_session('1')"],
 	'linking users while sessions of unknown users exist' => ["$users $alice SELECT narvik_link_users('users')"],
-	'linking a column that is not unique' => [q{CREATE TABLE users (id bigint); SELECT narvik_link_users('users')}],
+	'linking a column that is not unique, or a session for a user while the linked one is not' => [
+		q{CREATE TABLE users (id bigint); SELECT narvik_link_users('users')},
+		"$linked ALTER TABLE users DROP CONSTRAINT users_pkey; SELECT narvik_create_session('1')" ],
 	'linking a column that does not exist' => ["$users SELECT narvik_link_users('users', 'key')"],
 	'linking a table that does not exist' => ['SELECT narvik_link_users(1::oid::regclass)'],
 	'linking what is no table' => [q{SELECT narvik_link_users('narvik_stats')}],
-	'linking a temporary or unlogged table' =>
-	  [ map { "CREATE $_ TABLE users (id bigint PRIMARY KEY); SELECT narvik_link_users('users')" } 'TEMP', 'UNLOGGED' ],
+	'linking a table that is, or has a partition that is, temporary or unlogged' => [
+		(map { "CREATE $_ TABLE users (id bigint PRIMARY KEY); SELECT narvik_link_users('users')" } 'TEMP', 'UNLOGGED'),
+		q{CREATE TABLE users (id bigint PRIMARY KEY) PARTITION BY RANGE (id);
+		  CREATE UNLOGGED TABLE low PARTITION OF users FOR VALUES FROM (0) TO (10);
+		  SELECT narvik_link_users('users')} ],
 	'linking a column whose values print differently under other settings' =>
 	  [q{CREATE TABLE users (id date PRIMARY KEY); SELECT narvik_link_users('users')}],
 	q{changing a linked user's key so that the row moves to another partition} => [
