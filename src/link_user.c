@@ -73,9 +73,13 @@ parse_key(const NarvikLink *link, const text *user_id, Datum *key)
 		return true;
 	}
 
-	/* What is wrong with the text, and not with the server. */
+	/*
+	 * What is wrong with the text, and not with the server.  Types that have
+	 * a grammar call it a syntax error.
+	 */
 	if (ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_DATA_EXCEPTION &&
-		ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION)
+		ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION &&
+		error->sqlerrcode != ERRCODE_SYNTAX_ERROR && error->sqlerrcode != ERRCODE_NAME_TOO_LONG)
 		ReThrowError(error);
 	return false;
 }
