@@ -146,6 +146,28 @@ SELECT user_id FROM narvik_sessions;
 DROP TABLE regress_keys;
 DELETE FROM narvik_sessions;
 
+-- A trigger of the application that comes before narvik's deletes the user, gives
+-- another key, or changes something else.
+CREATE TABLE regress_keys (id int PRIMARY KEY, name text);
+INSERT INTO regress_keys VALUES (1), (2), (3);
+SELECT narvik_link_users('regress_keys');
+SELECT count(narvik_create_session(i::text)) FROM generate_series(1, 3) i;
+CREATE FUNCTION pg_temp.first() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.id = -1 THEN DELETE FROM regress_keys WHERE id = -1; END IF;
+    IF NEW.id = -2 THEN UPDATE regress_keys SET id = -20 WHERE id = -2; END IF;
+    IF NEW.id = -3 AND NEW.name IS NULL THEN UPDATE regress_keys SET name = 'x' WHERE id = -3; END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER first AFTER UPDATE ON regress_keys FOR EACH ROW EXECUTE FUNCTION pg_temp.first();
+UPDATE regress_keys SET id = -1 WHERE id = 1;
+UPDATE regress_keys SET id = -2 WHERE id = 2;
+UPDATE regress_keys SET id = -3 WHERE id = 3;
+SELECT * FROM regress_keys ORDER BY id;
+SELECT user_id FROM narvik_sessions;
+DROP TABLE regress_keys;
+DELETE FROM narvik_sessions;
+
 -- A key that becomes or was null.
 CREATE TABLE regress_keys (id int UNIQUE, n int);
 INSERT INTO regress_keys VALUES (1, 1), (NULL, 2);

@@ -10,13 +10,16 @@
 #include "compat.h"
 
 #include "access/htup_details.h"
+#include "access/tableam.h"
 #include "catalog/partition.h"
 #include "catalog/pg_collation_d.h"
 #include "commands/trigger.h"
+#include "executor/tuptable.h"
 #include "fmgr.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 
 #include "events.h"
 #include "link.h"
@@ -70,6 +73,44 @@ key_of_row(const NarvikLink *link, Relation rel, HeapTuple tuple)
 	return isnull ? NULL : narvik_print_key(link, key);
 }
 
+static bool
+is_same(const text *a, const text *b)
+{
+	return DatumGetBool(DirectFunctionCall2Coll(texteq, C_COLLATION_OID,
+												PointerGetDatum(a), PointerGetDatum(b)));
+}
+
+/*
+ * Whether a row that this command has made still has this key: a trigger of the
+ * application that came before ours may have deleted the row, or changed it once
+ * more.  No statement asks: to plan one evaluates expressions.
+ */
+static bool
+key_remains(const NarvikLink *link, Relation rel, HeapTuple tuple, const text *user_id)
+{
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	ItemPointerData tid = tuple->t_self;
+	bool		remains = false;
+
+	/* Its versions are all ours, so none is gone. */
+	while (!remains && table_tuple_fetch_row_version(rel, &tid, SnapshotAny, slot))
+	{
+		const text *key;
+		bool		must_free;
+
+		tuple = ExecFetchSlotHeapTuple(slot, false, &must_free);
+		key = key_of_row(link, rel, tuple);
+		remains = key != NULL && is_same(key, user_id) &&
+			table_tuple_satisfies_snapshot(rel, slot, SnapshotSelf);
+		if (ItemPointerEquals(&tid, &tuple->t_data->t_ctid) ||
+			HeapTupleHeaderIndicatesMovedPartitions(tuple->t_data))
+			break;
+		tid = tuple->t_data->t_ctid;
+	}
+	ExecDropSingleTupleTableSlot(slot);
+	return remains;
+}
+
 static void
 user_deleted(const text *user_id)
 {
@@ -77,14 +118,14 @@ user_deleted(const text *user_id)
 }
 
 static void
-user_renamed(const text *old_id, const text *new_id)
+user_renamed(const NarvikLink *link, const TriggerData *trigger, const text *old_id, const text *new_id)
 {
-	if (DatumGetBool(DirectFunctionCall2Coll(texteq, C_COLLATION_OID,
-											 PointerGetDatum(old_id),
-											 PointerGetDatum(new_id))))
+	if (is_same(old_id, new_id))
 		return;
 	narvik_check_user_id(new_id);
-	narvik_store_rename_user(old_id, new_id);
+	if (narvik_store_rename_user(old_id, new_id) > 0 &&
+		!key_remains(link, trigger->tg_relation, trigger->tg_newtuple, new_id))
+		user_deleted(new_id);
 }
 
 /*
@@ -130,6 +171,6 @@ narvik_users_changed(PG_FUNCTION_ARGS)
 	if (old_id != NULL && new_id == NULL)
 		user_deleted(old_id);
 	else if (old_id != NULL)
-		user_renamed(old_id, new_id);
+		user_renamed(&link, trigger, old_id, new_id);
 	return PointerGetDatum(NULL);
 }

@@ -142,7 +142,7 @@ extern bool narvik_store_end_replaced(const unsigned char *id, TimestampTz now);
 extern int64 narvik_store_delete_for_user(const text *user_id,
 										  const unsigned char *except_id,
 										  const char *reason);
-extern void narvik_store_rename_user(const text *old_id, const text *new_id);
+extern int64 narvik_store_rename_user(const text *old_id, const text *new_id);
 extern int64 narvik_store_delete_of_users(void);
 extern int64 narvik_store_delete_expired(TimestampTz now);
 

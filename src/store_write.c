@@ -494,14 +494,16 @@ narvik_store_delete_for_user(const text *user_id, const unsigned char *except_id
 	return deleted;
 }
 
-void
+int64
 narvik_store_rename_user(const text *old_id, const text *new_id)
 {
 	Datum		values[3] = {(Datum) 0, PointerGetDatum(old_id), PointerGetDatum(new_id)};
+	int64		renamed;
 
 	narvik_lock_user(old_id);
-	(void) narvik_change_rows(&find_to_rename, &rename_user, values, NULL, 0, NULL);
+	renamed = narvik_change_rows(&find_to_rename, &rename_user, values, NULL, 0, NULL);
 	narvik_identity_user_renamed(old_id, new_id);
+	return renamed;
 }
 
 /* All sessions but those of guests. */
