@@ -109,7 +109,8 @@ narvik_attempt(void (*action) (void *arg), void *arg)
  * and check_tables() compares whenever it is parsed: before anything in it is
  * planned, which may evaluate functions, or run.
  */
-#define TABLE_MARK	"/* narvik "
+#define TABLE_MARK	"/" "* narvik "
+#define MARK_END	" *" "/ "
 
 static post_parse_analyze_hook_type previous_hook = NULL;
 
@@ -123,7 +124,10 @@ tables_of(const char *sql)
 		char	   *end;
 
 		tables = lappend_oid(tables, (Oid) strtoul(sql + strlen(TABLE_MARK), &end, 10));
-		sql = end + strlen(" */ ");
+		/* Anybody can write such a comment, with anything in it. */
+		if (strncmp(end, MARK_END, strlen(MARK_END)) != 0)
+			break;
+		sql = end + strlen(MARK_END);
 	}
 	return tables;
 }
@@ -165,7 +169,7 @@ narvik_sql_init(void)
 char *
 narvik_sql_of(Relation rel, const char *sql)
 {
-	return psprintf(TABLE_MARK "%u */ %s", RelationGetRelid(rel), sql);
+	return psprintf(TABLE_MARK "%u" MARK_END "%s", RelationGetRelid(rel), sql);
 }
 
 /* As it is called now: a schema may have been renamed since the table was opened. */

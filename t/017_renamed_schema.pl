@@ -123,6 +123,7 @@ foreach my $case (
 	[ 'another in a sub-select', 'SELECT count(*) FROM pg_class WHERE oid IN (SELECT oid FROM pg_type)', '55006' ],
 	[ 'another in a CTE', 'WITH t AS (SELECT oid FROM pg_type) SELECT count(*) FROM pg_class, t', '55006' ],
 	[ 'another that is changed', 'DELETE FROM pg_type', '55006' ],
+	[ 'its table, after another comment', '/* narvik x*/ SELECT count(*) FROM pg_class', undef ],
 	[ 'a view', 'SELECT count(*) FROM pg_tables', '55006' ])
 {
 	my ($what, $sql, $error) = @$case;
