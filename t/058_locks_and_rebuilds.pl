@@ -80,8 +80,8 @@ foreach (
 	$admin->query_safe("BEGIN; $command");
 	is( $node->safe_psql('postgres', "SET statement_timeout = '60s'; $look"),
 		$token eq 'due' ? 'bob|f' : '', "validation of what is $token beside $command");
-	is($node->safe_psql('postgres', q{SELECT count(*) FROM narvik_sessions WHERE user_id = 'bob'}), '2', 'which is left');
 	$admin->query_safe('COMMIT');
+	is($node->safe_psql('postgres', q{SELECT count(*) FROM narvik_sessions WHERE user_id = 'bob'}), '2', 'which is left');
 	is($node->safe_psql('postgres', $look), $token eq 'due' ? 'bob|t' : '', 'and written afterwards');
 	is( $node->safe_psql('postgres', q{SELECT count(*) FROM narvik_sessions WHERE user_id = 'bob'}),
 		$token eq 'due' ? '2' : '1', 'as it should be');
