@@ -12,7 +12,6 @@
 #include "access/htup_details.h"
 #include "access/tableam.h"
 #include "catalog/partition.h"
-#include "catalog/pg_collation_d.h"
 #include "commands/trigger.h"
 #include "executor/tuptable.h"
 #include "fmgr.h"
@@ -23,6 +22,7 @@
 
 #include "events.h"
 #include "link.h"
+#include "policy.h"
 #include "stats.h"
 #include "store.h"
 
@@ -73,13 +73,6 @@ key_of_row(const NarvikLink *link, Relation rel, HeapTuple tuple)
 	return isnull ? NULL : narvik_print_key(link, key);
 }
 
-static bool
-is_same(const text *a, const text *b)
-{
-	return DatumGetBool(DirectFunctionCall2Coll(texteq, C_COLLATION_OID,
-												PointerGetDatum(a), PointerGetDatum(b)));
-}
-
 /*
  * Whether a row that this command has made still has this key: a trigger of the
  * application that came before ours may have deleted the row, or changed it once
@@ -100,7 +93,7 @@ key_remains(const NarvikLink *link, Relation rel, HeapTuple tuple, const text *u
 
 		tuple = ExecFetchSlotHeapTuple(slot, false, &must_free);
 		key = key_of_row(link, rel, tuple);
-		remains = key != NULL && is_same(key, user_id) &&
+		remains = narvik_is_same_user_id(key, user_id) &&
 			table_tuple_satisfies_snapshot(rel, slot, SnapshotSelf);
 		if (ItemPointerEquals(&tid, &tuple->t_data->t_ctid) ||
 			HeapTupleHeaderIndicatesMovedPartitions(tuple->t_data))
@@ -120,7 +113,7 @@ user_deleted(const text *user_id)
 static void
 user_renamed(const NarvikLink *link, const TriggerData *trigger, const text *old_id, const text *new_id)
 {
-	if (is_same(old_id, new_id))
+	if (narvik_is_same_user_id(old_id, new_id))
 		return;
 	narvik_check_user_id(new_id);
 	if (narvik_store_rename_user(old_id, new_id) > 0 &&
